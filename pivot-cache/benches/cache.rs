@@ -1,0 +1,130 @@
+//! What the cache costs where it matters: hashing, storing, and looking at what has not changed.
+//!
+//! `cargo bench -p pivot-cache` prints one line a measurement: the best of several rounds.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pivot_cache::{Cache, CheckoutMode, State, Table, Workspace, hash_artifact};
+use rayon::prelude::*;
+
+const FILES: usize = 5_000;
+const SMALL_FILES: usize = 100_000;
+const LARGE_BYTES: usize = 512 << 20;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let top = tempfile::tempdir()?;
+    let root = top.path();
+    let cache = Cache::open(&root.join("cache"));
+    let state_dir = root.join(".pivot/state.lmdb");
+
+    let large = root.join("large");
+    fs::write(&large, (0..LARGE_BYTES).map(|i| (i * 31 + i / 253) as u8).collect::<Vec<_>>())?;
+    show("hash 512 MiB", 3, || hash_artifact(&large).map(drop))?;
+    show("cp 512 MiB", 3, || {
+        let _ = fs::remove_file(root.join("cp"));
+        std::process::Command::new("cp").arg(&large).arg(root.join("cp")).status().map(drop)
+    })?;
+    show("store 512 MiB by copying", 3, || {
+        let _ = fs::remove_dir_all(cache.dir());
+        cache.put(&large).map(drop)
+    })?;
+    let content = cache.put(&large)?;
+    show("restore 512 MiB by copying", 3, || {
+        cache.restore(&content, &root.join("copy"), CheckoutMode::Copy)
+    })?;
+    fs::remove_dir_all(cache.dir())?;
+    fs::remove_file(root.join("copy"))?;
+    show("store 512 MiB by linking", 3, || {
+        let _ = fs::remove_dir_all(cache.dir());
+        cache.adopt(&large, CheckoutMode::Hardlink).map(drop)
+    })?;
+    for name in ["large", "cp"] {
+        fs::remove_file(root.join(name))?;
+    }
+
+    fill(&root.join("files"), FILES)?;
+    fill(&root.join("tree"), SMALL_FILES)?;
+    let paths: Vec<String> = (0..FILES).map(|number| name("files", number)).collect();
+    {
+        let state = State::open(&state_dir);
+        let workspace = Workspace::new(root, &state);
+        show("hash 5,000 new files", 1, || look(&workspace, &paths))?;
+        show("remember them", 1, || {
+            state.flush();
+            io::Result::Ok(())
+        })?;
+    }
+    show("open the state and read one value", 20, || {
+        let state = State::open(&state_dir);
+        state.get(Table::Files, paths[0].as_bytes()).map(drop).ok_or("nothing there")
+    })?;
+    show("look at 5,000 unchanged files", 10, || {
+        let state = State::open(&state_dir);
+        look(&Workspace::new(root, &state), &paths)
+    })?;
+    show("the same, one after the other", 10, || {
+        let state = State::open(&state_dir);
+        let workspace = Workspace::new(root, &state);
+        paths.iter().try_for_each(|path| workspace.content(path).map(drop))
+    })?;
+
+    let state = State::open(&state_dir);
+    let workspace = Workspace::new(root, &state);
+    show("store a tree of 100,000 files", 1, || workspace.store(&cache, "tree").map(drop))?;
+    let content = workspace.store(&cache, "tree")?;
+    state.flush();
+    show("look at the unchanged tree", 5, || workspace.content("tree").map(drop))?;
+    show("find -printf %s", 5, || {
+        let mut find = std::process::Command::new("find");
+        find.arg(root.join("tree")).args(["-printf", "%s"]);
+        find.stdout(std::process::Stdio::null()).status().map(drop)
+    })?;
+    fs::write(root.join(name("tree", 7)), "changed")?;
+    show("look at it with one file changed", 1, || workspace.content("tree").map(drop))?;
+    show("restore it", 1, || workspace.restore(&cache, "tree", &content, CheckoutMode::Auto))?;
+    show("restore it as hard links", 1, || {
+        workspace.restore(&cache, "tree", &content, CheckoutMode::Hardlink)
+    })?;
+    Ok(())
+}
+
+fn look(workspace: &Workspace<'_>, paths: &[String]) -> Result<(), pivot_cache::CacheError> {
+    paths.par_iter().with_min_len(64).try_for_each(|path| workspace.content(path).map(drop))
+}
+
+fn name(dir: &str, number: usize) -> String {
+    format!("{dir}/{}/{number}", number / 500)
+}
+
+fn fill(dir: &Path, files: usize) -> io::Result<()> {
+    for number in 0..files {
+        let path = dir.with_file_name(name(
+            dir.file_name().expect("a name was given").to_str().expect("in ASCII"),
+            number,
+        ));
+        if number % 500 == 0 {
+            fs::create_dir_all(path.parent().expect("it lies in a directory"))?;
+        }
+        fs::write(path, format!("contents of {number}"))?;
+    }
+    Ok(())
+}
+
+/// Runs something a few times and prints the shortest.
+fn show<E: Into<Box<dyn std::error::Error>>>(
+    what: &str,
+    rounds: usize,
+    mut work: impl FnMut() -> Result<(), E>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut best = Duration::MAX;
+    for _ in 0..rounds {
+        let start = Instant::now();
+        work().map_err(Into::into)?;
+        best = best.min(start.elapsed());
+    }
+    writeln!(io::stdout(), "{what:40} {:>10.2} ms", best.as_secs_f64() * 1000.0)?;
+    Ok(())
+}
