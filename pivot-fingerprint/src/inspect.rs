@@ -1,0 +1,218 @@
+//! Asks Python which stages a pipeline declares and what code each depends on.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::frame::FrameError;
+use crate::helper::{Helper, HelperError, StartOptions, StreamTo};
+use crate::interpreter::Interpreter;
+use crate::manifest::{CodeHash, Component, Manifest, Note, SourcePlace};
+use crate::witness::Witness;
+
+/// What to import.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// A pipeline file, relative to the root, whose import declares the stages.
+    File(String),
+    /// Functions by name, declared elsewhere: one JSON object a stage with at least `stage`
+    /// and `python` (`module.function`).
+    Targets(Vec<serde_json::Value>),
+}
+
+/// What an inspection shall look at.
+#[derive(Clone, Debug, Serialize)]
+pub struct InspectRequest {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    root: PathBuf,
+    entry: Entry,
+    /// An object with params by stage name, laid over what the stages declare.
+    pub overrides: serde_json::Value,
+    settings: serde_json::Value,
+}
+
+impl InspectRequest {
+    /// A request for the project at `root`.
+    pub fn new(root: &Path, entry: Entry) -> Self {
+        Self {
+            kind: "inspect",
+            root: root.to_owned(),
+            entry,
+            overrides: serde_json::json!({}),
+            settings: serde_json::json!({}),
+        }
+    }
+}
+
+/// One stage as Python knows it.
+#[derive(Clone, Debug)]
+pub struct InspectedStage {
+    /// The stage's name.
+    pub name: String,
+    /// The code that it depends on.
+    pub manifest: Manifest,
+    /// What the manifest covers more coarsely than usual.
+    pub notes: Vec<Note>,
+    /// Everything that was declared, for the reader of definitions.
+    pub declared: serde_json::Value,
+}
+
+/// The answer to an inspection.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The stages in the order of their declaration.
+    pub stages: Vec<InspectedStage>,
+    /// What the import looked at.
+    pub witness: Witness,
+    /// Python's version: major, minor, micro.
+    pub python_version: (u32, u32, u32),
+}
+
+/// Something that Python found wrong, or the user's own exception.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Error)]
+#[error("{message}")]
+pub struct PythonFailure {
+    /// `import`, `declare`, `params`, `bind` or `internal`.
+    pub kind: String,
+    /// The stage that is concerned.
+    #[serde(default)]
+    pub stage: Option<String>,
+    /// What went wrong.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub hint: Option<String>,
+    /// The file, relative to the project where it lies inside.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The line in that file, counted from 1.
+    #[serde(default)]
+    pub line: Option<u32>,
+    /// The user's own frames, as Python prints them.
+    #[serde(default)]
+    pub traceback: Option<String>,
+    /// The single findings of a params model.
+    #[serde(default)]
+    pub details: Vec<ErrorDetail>,
+}
+
+/// One finding of a params model.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ErrorDetail {
+    /// The keys that lead to the value.
+    pub loc: Vec<String>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Why there is no inspection.
+#[derive(Debug, Error)]
+pub enum InspectError {
+    /// The pipeline could not be imported or declares something wrong.
+    #[error(transparent)]
+    Python(Box<PythonFailure>),
+    /// Python could not be started or broke off.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    /// Python ended in the middle of the import.
+    #[error("Python ended while it imported the pipeline ({status})")]
+    Ended {
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Answer {
+    Inspected { stages: Vec<serde_json::Value>, witness: serde_json::Value },
+    Failed { error: PythonFailure },
+}
+
+/// The parts of a declared stage that belong to the fingerprint.
+#[derive(Deserialize)]
+struct CodeOfStage {
+    name: String,
+    code: Vec<ComponentFrame>,
+    #[serde(default)]
+    notes: Vec<NoteFrame>,
+}
+
+#[derive(Deserialize)]
+struct ComponentFrame {
+    name: String,
+    hash: CodeHash,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct NoteFrame {
+    text: String,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+fn place(file: Option<String>, line: Option<u32>) -> Option<SourcePlace> {
+    Some(SourcePlace { file: file?, line: line.unwrap_or(1) })
+}
+
+/// Imports a pipeline in a fresh Python process and reports its stages.
+///
+/// What the user's modules print while they are imported goes to standard error.
+///
+/// # Errors
+/// When Python cannot be started, or the import or a declaration fails.
+pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspection, InspectError> {
+    let options = StartOptions {
+        directory: request.root.clone(),
+        streams: StreamTo::StandardError,
+        environment: Vec::new(),
+    };
+    let mut helper = Helper::start(python, options)?;
+    let hello = helper.hello()?;
+    helper.send(request)?;
+    let answer = match helper.receive() {
+        Err(HelperError::Frame(FrameError::Closed)) => {
+            let status = helper.wait().map_err(|e| HelperError::Frame(FrameError::Io(e)))?;
+            return Err(InspectError::Ended { status });
+        }
+        other => other?,
+    };
+    let malformed = |error| HelperError::Frame(FrameError::Malformed(error));
+    match serde_json::from_slice(&answer).map_err(malformed)? {
+        Answer::Failed { error } => Err(InspectError::Python(Box::new(error))),
+        Answer::Inspected { stages, witness } => Ok(Inspection {
+            stages: stages
+                .into_iter()
+                .map(inspected_stage)
+                .collect::<Result<_, _>>()
+                .map_err(malformed)?,
+            witness: Witness::from_json(witness).map_err(malformed)?,
+            python_version: hello.py,
+        }),
+    }
+}
+
+fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, serde_json::Error> {
+    let code = CodeOfStage::deserialize(&declared)?;
+    if let Some(fields) = declared.as_object_mut() {
+        fields.remove("code");
+        fields.remove("notes");
+    }
+    let components = code.code.into_iter().map(|c| Component {
+        name: c.name,
+        hash: c.hash,
+        place: place(c.file, c.line),
+    });
+    let notes = code.notes.into_iter().map(|n| Note { text: n.text, place: place(n.file, n.line) });
+    Ok(InspectedStage {
+        name: code.name,
+        manifest: Manifest::new(components.collect()),
+        notes: notes.collect(),
+        declared,
+    })
+}

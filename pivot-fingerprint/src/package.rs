@@ -1,0 +1,140 @@
+//! The Python package that travels inside the program.
+//!
+//! It is unpacked once into the user's cache directory, under the digest of its contents, so
+//! the program and its Python half always match and nothing needs to be installed.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use blake2::digest::consts::U16;
+use blake2::{Blake2b, Digest};
+use thiserror::Error;
+
+/// The package's files: path below `pivot/`, contents.
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/python_files.rs"));
+
+/// What `python DIR` executes; it makes DIR the first entry of `sys.path`.
+const MAIN: &[u8] = b"from pivot._main import main\n\nmain()\n";
+
+/// The Python package could not be placed on disk.
+#[derive(Debug, Error)]
+#[error("cannot unpack Pivot's Python package to `{}`", .dir.display())]
+pub struct PackageError {
+    dir: PathBuf,
+    source: io::Error,
+}
+
+/// The digest of the package's contents: 32 hexadecimal digits of BLAKE2b-128.
+pub fn package_digest() -> &'static str {
+    static DIGEST: OnceLock<String> = OnceLock::new();
+    DIGEST.get_or_init(|| {
+        let mut hasher = Blake2b::<U16>::new();
+        for (name, content) in all_files() {
+            hasher.update((name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update((content.len() as u64).to_le_bytes());
+            hasher.update(content);
+        }
+        crate::witness::hex(&hasher.finalize())
+    })
+}
+
+fn all_files() -> impl Iterator<Item = (String, &'static [u8])> {
+    let package = FILES.iter().map(|(name, content)| (format!("pivot/{name}"), *content));
+    package.chain(std::iter::once(("__main__.py".to_owned(), MAIN)))
+}
+
+/// The directory to start Python with; unpacks the package where it is not there yet.
+///
+/// It lies in `$XDG_CACHE_HOME/pivot` or `~/.cache/pivot`, or in the system's temporary
+/// directory when the user has no such place.
+///
+/// # Errors
+/// When no directory can be written.
+pub fn unpack() -> Result<PathBuf, PackageError> {
+    let parent = cache_parent();
+    match unpack_below(&parent) {
+        Ok(dir) => Ok(dir),
+        Err(source) => {
+            // A home that cannot be written (a read-only container): a private directory.
+            let user = rustix::process::getuid().as_raw();
+            let fallback = std::env::temp_dir().join(format!("pivot-{user}"));
+            // Anybody may write to the temporary directory: only a folder of our own is trusted.
+            let trusted = fs::symlink_metadata(&fallback)
+                .map_or(true, |found| found.is_dir() && found.uid() == user);
+            if !trusted {
+                return Err(PackageError { dir: parent, source });
+            }
+            unpack_below(&fallback).map_err(|source| PackageError { dir: fallback, source })
+        }
+    }
+}
+
+fn cache_parent() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("pivot")
+}
+
+fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
+    let target = parent.join(format!("python-{}", package_digest()));
+    if is_whole(&target) {
+        return Ok(target);
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    let staging = tempfile::Builder::new().prefix(".python-").tempdir_in(parent)?;
+    for (name, content) in all_files() {
+        let path = staging.path().join(name);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?
+            .write_all(content)?;
+    }
+    let staging = staging.keep();
+    let mut placed = fs::rename(&staging, &target);
+    if placed.is_err() && !is_whole(&target) {
+        // A damaged copy is in the way.
+        let _ = fs::remove_dir_all(&target);
+        placed = fs::rename(&staging, &target);
+    }
+    if placed.is_err() {
+        let _ = fs::remove_dir_all(&staging);
+        // Not an error if another process was first.
+        if !is_whole(&target) {
+            placed?;
+        }
+    }
+    Ok(target)
+}
+
+/// Whether every file is there with the right bytes: a cleaner may have removed some.
+fn is_whole(dir: &Path) -> bool {
+    all_files().all(|(name, content)| fs::read(dir.join(name)).is_ok_and(|found| found == content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_copy_is_replaced() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = unpack_below(parent.path()).unwrap();
+        fs::write(dir.join("__main__.py"), "print('not ours')").unwrap();
+        assert!(!is_whole(&dir));
+        assert_eq!(unpack_below(parent.path()).unwrap(), dir);
+        assert!(is_whole(&dir));
+        let left = fs::read_dir(parent.path()).unwrap().count();
+        assert_eq!(left, 1, "no staging directory stays behind");
+    }
+}

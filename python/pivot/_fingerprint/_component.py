@@ -1,0 +1,68 @@
+"""A component of a code manifest: one named thing that a stage's result depends on."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = ["Component", "Key", "Mode"]
+
+
+class Key(NamedTuple):
+    """What a component stands for; ``module`` tells apart equal names."""
+
+    kind: str
+    module: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """The name in a manifest, where it is unique there."""
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def full_label(self) -> str:
+        """The name where another component of the stage has the same label."""
+        return f"{self.kind}:{self.module}.{self.name}" if self.module else self.label
+
+
+class Mode(NamedTuple):
+    """What counts in a digest; the common case is all false."""
+
+    texts: bool = False
+    """Docstrings and annotations, since something in the stage's code reads them."""
+    full: bool = False
+    """References carry module names, since two components share a label."""
+
+
+class Component:
+    """The digest of one component, and what it refers to."""
+
+    __slots__ = (
+        "bound", "digest", "edges", "environment", "file", "key", "libraries", "line", "modules",
+        "notes", "opaque", "reads_environment", "reads_texts", "runs_programs", "strings",
+    )
+
+    def __init__(self, key: Key) -> None:
+        self.key = key
+        self.digest = b""
+        self.edges: dict[Key, None] = {}
+        self.libraries: dict[str, None] = {}
+        """Dotted names of library objects, ``numpy.random.default_rng``."""
+        self.modules: dict[str, None] = {}
+        """User modules imported by code in here, beside those of the defining module."""
+        self.file: str | None = None
+        self.line: int | None = None
+        self.notes: list[dict[str, Any]] = []
+        self.strings: list[str] = []
+        self.bound: tuple[str, str] | None = None
+        """Module and name of the binding, for provenance."""
+        self.opaque = False
+        self.reads_texts = False
+        self.reads_environment = False
+        self.runs_programs = False
+
+    def note(self, text: str, file: str | None, line: int | None) -> None:
+        """Say why something coarser than the code's own names counts."""
+        entry = {"text": text, "file": file, "line": line}
+        if entry not in self.notes:
+            self.notes.append(entry)

@@ -1,0 +1,677 @@
+"""The graph of components: what refers to what, each with its own digest.
+
+Nodes are live objects with a name (functions, classes, module-level constants, whole modules);
+objects without a name are part of the component that refers to them. Digests are local: a
+reference is written as the name of its target, so a change shows up where it was made.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import functools
+import importlib
+import os
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from . import _arrays, _callables, _classes, _values
+from ._component import Component, Key, Mode
+from ._encoder import HANDLERS, SCALARS, Encoder, Handler, Steps, Task, type_name
+from ._hashing import new_hash
+from ._loader import Sources
+from ._names import Names, names_of
+from ._packages import Packages
+from ._resolve import Environment, Meaning, Resolver
+from ._roots import Roots
+from ._source import Source
+from ._syntax import function_form, nodes_form
+
+__all__ = ["Graph"]
+
+_WRAPPERS = (functools._lru_cache_wrapper,)  # noqa: SLF001
+_LIBRARY_CALLABLES = (
+    types.BuiltinFunctionType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+)
+_ORIGIN_DEPTH_MAX = 20
+
+
+class Graph:
+    """Components of one process, built when first asked for."""
+
+    def __init__(self, roots: Roots, sources: Sources, packages: Packages) -> None:
+        self.roots = roots
+        self.sources = sources
+        self.packages = packages
+        self.importing = contextlib.nullcontext
+        self._components: dict[tuple[Key, Mode], Component] = {}
+        self._payloads: dict[Key, Any] = {}
+        self._named: dict[int, tuple[Any, Key | None]] = {}
+        self._owners: dict[int, tuple[Any, str]] = {}
+        self._handlers: dict[type, Handler] = {}
+        self._forms: dict[tuple[int, bool], str] = {}
+        self._names: dict[tuple[int, bool], Names] = {}
+        self._patches: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
+        self._loads: dict[str, str] = {}
+        self._user_modules: list[types.ModuleType] | None = None
+        self._special: dict[int, str] | None = None
+
+    # ------------------------------------------------------------------ components
+
+    def component(self, key: Key, mode: Mode = Mode()) -> Component:  # noqa: B008 - immutable
+        """The component with its digest."""
+        known = self._components.get((key, mode))
+        if known is None:
+            known = self._components[key, mode] = self._build(key, mode)
+        return known
+
+    def payload(self, key: Key) -> Any:
+        """The object that a key stands for."""
+        return self._payloads.get(key)
+
+    def root(self, function: Any) -> Key:
+        """The key of a stage's function."""
+        name = getattr(function, "__name__", None) or type(function).__name__
+        key = Key("self", getattr(function, "__module__", None) or "", name)
+        known = self._payloads.get(key)
+        if known is not None and known is not function:
+            # Another function of the same name, such as one made by a loop.
+            key = Key("self", f"{key.module}#{len(self._payloads)}", name)
+        self._payloads[key] = function
+        return key
+
+    def params_key(self, model: type) -> Key:
+        """The key of a class whose fields' defaults are params."""
+        key = Key("params", model.__module__, model.__qualname__)
+        self._payloads[key] = model
+        return key
+
+    def _build(self, key: Key, mode: Mode) -> Component:
+        component = Component(key)
+        self._place(component)
+        encoder = Encoder(self, component, mode)
+        component.digest = encoder.run(self._steps(encoder, key))
+        return component
+
+    def _steps(self, encoder: Encoder, key: Key) -> Steps:
+        component = encoder.component
+        value = self._payloads.get(key)
+        if key.kind == "env":
+            encoder.text(os.environ.get(key.name, "\0absent"))
+            return
+        if key.kind == "module":
+            yield Task(self._module_inside(encoder, value))
+            return
+        if key.kind == "params":
+            yield Task(_classes.class_inside(encoder, value, params=True))
+        elif key.kind == "class":
+            yield Task(_classes.class_inside(encoder, value))
+        elif type(value) is types.FunctionType and self.function_owner(value) == "user":
+            yield Task(_callables.function_inside(encoder, value))
+        elif isinstance(value, _WRAPPERS):
+            yield Task(_callables.wrapper_inside(encoder, value))
+        else:
+            yield value
+        if component.opaque and component.bound is not None:
+            yield Task(self._provenance(encoder, *component.bound))
+
+    def _provenance(self, encoder: Encoder, module: str, name: str) -> Steps:
+        """The statements that made an object without a value."""
+        source = self.sources.of_module(module)
+        namespace = vars(sys.modules[module]) if module in sys.modules else None
+        if source is None or namespace is None:
+            return
+        nodes: list[ast.AST] = []
+        for statement in source.bindings(name):
+            node = statement.node
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                nodes += node.decorator_list
+            elif not isinstance(node, (ast.Import, ast.ImportFrom)):
+                nodes += [*statement.headers, node]
+        if not nodes:
+            return
+        encoder.mark("provenance")
+        encoder.write(self.hashed(nodes_form(nodes)))
+        meanings = self.meanings(encoder.component, nodes, namespace, source)
+        meanings.pop(name, None)
+        yield Task(_callables.meanings_inside(encoder, meanings))
+
+    def _module_inside(self, encoder: Encoder, module: types.ModuleType) -> Steps:
+        component = encoder.component
+        component.modules[module.__name__] = None
+        meanings: dict[str, Meaning] = {}
+        for name, value in list(vars(module).items()):
+            if name.startswith("__") and name.endswith("__"):
+                continue
+            if isinstance(value, types.ModuleType):
+                kind = self.roots.module_kind(value)
+                if kind == "user":
+                    meanings[name] = ("ref", self.whole_module(value))
+                elif kind != "pivot":
+                    component.libraries[value.__name__] = None
+                    meanings[name] = ("lib", value.__name__)
+                continue
+            meaning = self.meaning(component, value, (module.__name__, name))
+            if meaning is not None:
+                meanings[name] = meaning
+        yield Task(_callables.meanings_inside(encoder, meanings))
+
+    def _place(self, component: Component) -> None:
+        """Where the component is defined, for reports and provenance."""
+        key = component.key
+        value = self._payloads.get(key)
+        if key.kind in ("env", "file"):
+            return
+        if key.kind == "module":
+            file = getattr(value, "__file__", None)
+            component.file = self.roots.relative(file) if isinstance(file, str) else None
+            component.line = 1 if component.file else None
+            return
+        source = self.sources.of_module(key.module)
+        first = key.name.partition(".")[0]
+        if source is not None and key.kind != "self":
+            component.bound = (key.module, first)
+        elif source is not None and vars(sys.modules[key.module]).get(first) is value:
+            component.bound = (key.module, first)
+        if source is not None:
+            line = source.line_of(first) if "." not in key.name else None
+            if key.kind in ("class", "params"):
+                node = source.class_node(key.name)
+                line = node.lineno if node is not None else line
+            if line is not None:
+                component.file, component.line = self.roots.relative(source.path), line
+        code = getattr(_unwrapped(value), "__code__", None)
+        if code is not None and component.line is None or "." in key.name and code is not None:
+            component.file = self.roots.relative(code.co_filename)
+            component.line = code.co_firstlineno
+
+    # ------------------------------------------------------------------ syntax
+
+    def form_digest(self, node: ast.AST, texts: bool) -> str:
+        """The digest of a definition's normalized form."""
+        key = (id(node), texts)
+        known = self._forms.get(key)
+        if known is None:
+            known = self._forms[key] = self.hashed(function_form(node, texts=texts)).hex()
+        return known
+
+    def names(self, node: ast.AST, texts: bool) -> Names:
+        """The names in a definition."""
+        key = (id(node), texts)
+        known = self._names.get(key)
+        if known is None:
+            known = self._names[key] = names_of([node], texts=texts)
+        return known
+
+    def meanings(
+        self,
+        component: Component,
+        nodes: list[ast.AST],
+        namespace: dict[str, Any],
+        source: Source | None,
+    ) -> dict[str, Meaning]:
+        """What the names in statements or expressions of a module's top level mean."""
+        names = names_of(nodes, module_level=True)
+        file = self.roots.relative(source.path) if source is not None else None
+        return Resolver(self, component, names, Environment(namespace, {}, file, None)).run()
+
+    @staticmethod
+    def hashed(data: bytes) -> bytes:
+        """A digest to stand for a long text."""
+        state = new_hash()
+        state.update(data)
+        return state.digest()
+
+    # ------------------------------------------------------------------ owners and names
+
+    def function_owner(self, value: types.FunctionType) -> str:
+        """``user``, ``library`` or ``pivot``, by the file that the code was compiled from."""
+        path = value.__code__.co_filename
+        kind = self.roots.kind(path)
+        if kind == "user" or kind == "pivot":
+            return kind
+        if kind != "none" or path.startswith("<frozen "):
+            return "library"
+        namespace = value.__globals__
+        name = namespace.get("__name__")
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is None or vars(module) is not namespace:
+            return "user"
+        kind = self.roots.module_kind(module)
+        return kind if kind in ("user", "pivot") else "library"
+
+    def class_owner(self, value: type) -> str:
+        """``user``, ``library`` or ``pivot``, by the module that the class says it is of."""
+        known = self._owners.get(id(value))
+        if known is None:
+            known = self._owners[id(value)] = (value, self._class_owner(value))
+        return known[1]
+
+    def _class_owner(self, value: type) -> str:
+        if not value.__flags__ & (1 << 9):
+            return "library"  # implemented in C
+        name = value.__module__
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is None:
+            return "user"
+        kind = self.roots.module_kind(module)
+        return kind if kind in ("user", "pivot") else "library"
+
+    def named(self, value: Any) -> Key | None:
+        """The key of a function or class that its module holds under its own name."""
+        known = self._named.get(id(value))
+        if known is None:
+            known = self._named[id(value)] = (value, self._find_name(value))
+        return known[1]
+
+    def _find_name(self, value: Any) -> Key | None:
+        module_name = getattr(value, "__module__", None)
+        qualname = getattr(value, "__qualname__", None)
+        if not isinstance(module_name, str) or not isinstance(qualname, str):
+            return None
+        module = sys.modules.get(module_name)
+        if module is None or self.roots.module_kind(module) != "user":
+            return None
+        holder: Any = module
+        for part in qualname.split("."):
+            if not isinstance(holder, (types.ModuleType, type)):
+                return None
+            holder = vars(holder).get(part)
+        if isinstance(holder, (staticmethod, classmethod)):
+            holder = holder.__func__
+        if holder is not value:
+            return None
+        key = Key("class" if isinstance(value, type) else "func", module_name, qualname)
+        self._payloads[key] = value
+        return key
+
+    def binding(self, module: str, name: str, value: Any) -> Key:
+        """The key of a module-level name."""
+        if isinstance(value, type):
+            kind = "class"
+        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial, *_WRAPPERS)):
+            kind = "func"
+        else:
+            kind = "const"
+        key = Key(kind, module, name)
+        self._payloads.setdefault(key, value)
+        return key
+
+    def meaning(
+        self, component: Component, value: Any, origin: tuple[str, str] | None
+    ) -> Meaning | None:
+        """How code that names this object refers to it; None if it does not count."""
+        kind = type(value)
+        if kind in SCALARS:
+            return self._by_binding(component, value, origin)
+        if kind is types.FunctionType:
+            owner = self.function_owner(value)
+            if owner == "pivot":
+                return None
+            if owner == "library" and not self.holds_user_code(value):
+                return self._by_library(component, value, origin)
+            key = self.named(value) if owner == "user" else None
+            return ("ref", key) if key is not None else self._by_binding(component, value, origin)
+        if isinstance(value, type):
+            owner = self.class_owner(value)
+            if owner == "pivot":
+                return None
+            if owner == "library":
+                if self.user_patches(value):
+                    return ("value", value)
+                return self._by_library(component, value, origin)
+            key = self.named(value)
+            return ("ref", key) if key is not None else self._by_binding(component, value, origin)
+        if isinstance(value, _WRAPPERS):
+            key = self.named(value)
+            if key is not None:
+                return ("ref", key)
+            if origin is not None and self._module_kind(origin[0]) != "user":
+                return self._by_library(component, value, origin)
+        if kind in _LIBRARY_CALLABLES:
+            owner_object = getattr(value, "__self__", None)
+            if owner_object is None or isinstance(owner_object, types.ModuleType):
+                return self._by_library(component, value, origin)
+        if kind.__module__.partition(".")[0] == "pivot" and self.class_owner(kind) == "pivot":
+            return None
+        return self._by_binding(component, value, origin)
+
+    def _by_library(
+        self, component: Component, value: Any, origin: tuple[str, str] | None
+    ) -> Meaning:
+        module = getattr(value, "__module__", None)
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "?")
+        dotted = f"{module}.{name}" if isinstance(module, str) else f"builtins.{name}"
+        component.libraries[dotted] = None
+        if origin is not None and self._module_kind(origin[0]) == "user":
+            source = self.canonical(origin, value)
+            if self._module_kind(source[0]) != "user":
+                component.libraries[".".join(source)] = None
+        elif origin is not None:
+            component.libraries[".".join(origin)] = None
+        return ("lib", dotted)
+
+    def _by_binding(
+        self, component: Component, value: Any, origin: tuple[str, str] | None
+    ) -> Meaning:
+        if origin is None:
+            return ("value", value)
+        if self._module_kind(origin[0]) == "user":
+            origin = self.canonical(origin, value)
+        if self._module_kind(origin[0]) != "user":
+            component.libraries[".".join(origin)] = None
+            if self._is_library_owned(value):
+                return ("lib", ".".join(origin))
+            return ("value", value)
+        return ("ref", self.binding(*origin, value))
+
+    def _is_library_owned(self, value: Any) -> bool:
+        """Whether an object in a library's module is the library's own."""
+        if type(value) is types.FunctionType:
+            return self.function_owner(value) != "user" and not self.holds_user_code(value)
+        if type(value) is types.MethodType:
+            return self._is_library_owned(value.__func__)
+        return self.class_owner(type(value)) != "user" and not isinstance(
+            value, (functools.partial, *_WRAPPERS)
+        )
+
+    def _module_kind(self, name: str) -> str:
+        module = sys.modules.get(name)
+        return self.roots.module_kind(module) if module is not None else "none"
+
+    def canonical(self, origin: tuple[str, str], value: Any) -> tuple[str, str]:
+        """Where an imported name was first bound."""
+        for _ in range(_ORIGIN_DEPTH_MAX):
+            source = self.sources.of_module(origin[0])
+            if source is None:
+                return origin
+            module, name = origin
+            package = getattr(sys.modules.get(module), "__package__", "") or ""
+            candidates = [(i, i.attribute) for i in reversed(source.imported(name))]
+            candidates += [(i, name) for i in source.star_imports()]
+            for entry, attribute in candidates:
+                if attribute is None:
+                    continue
+                absolute = absolute_name(entry.module, entry.level, package)
+                target = sys.modules.get(absolute)
+                if target is None or absolute == module:
+                    continue
+                missing = object()
+                if vars(target).get(attribute, missing) is value:
+                    origin = (absolute, attribute)
+                    break
+            else:
+                return origin
+        return origin
+
+    # ------------------------------------------------------------------ library objects
+
+    def handler_for(self, value: Any) -> Handler:
+        """How to write an object whose exact type has no handler of its own."""
+        if isinstance(value, type):
+            return _classes.class_met
+        kind = type(value)
+        known = self._handlers.get(kind)
+        if known is None:
+            known = self._handlers[kind] = self._find_handler(kind)
+        return known
+
+    def _find_handler(self, kind: type) -> Handler:
+        name = type_name(kind)
+        if name in _values.BY_NAME:
+            return _values.BY_NAME[name]
+        special = _arrays.handler_for(kind)
+        if special is not None:
+            return special
+        if issubclass(kind, types.ModuleType):
+            return HANDLERS[types.ModuleType]
+        enum = sys.modules.get("enum")
+        if enum is not None and issubclass(kind, enum.Enum):
+            return _classes.enum_member
+        owner = self.class_owner(kind)
+        if owner == "pivot":
+            return _pivot_object
+        if owner == "user":
+            return _values.instance
+        return _values.library_instance
+
+    def holds_user_code(self, value: Any) -> bool:
+        """Whether a library's function carries functions or objects of the user."""
+        pending, met = [value], {id(value)}
+        for _ in range(200):
+            if not pending:
+                return False
+            item = pending.pop()
+            inner: list[Any] = []
+            if type(item) is types.FunctionType:
+                if item is not value and self.function_owner(item) == "user":
+                    return True
+                inner += _contents(item.__closure__ or ())
+                inner += vars(item).values()
+            elif isinstance(item, functools.partial):
+                inner += [item.func, *item.args, *item.keywords.values()]
+            elif isinstance(item, types.MethodType):
+                inner += [item.__func__, item.__self__]
+            elif isinstance(item, type):
+                if self.class_owner(item) == "user":
+                    return True
+            elif type(item) in (dict, types.MappingProxyType):
+                inner += list(item.values())[:50]
+            elif type(item) in (list, tuple):
+                inner += list(item)[:50]
+            elif hasattr(item, "__wrapped__"):
+                inner.append(item.__wrapped__)
+            elif type(item) not in SCALARS and self.class_owner(type(item)) == "user":
+                return True
+            for one in inner:
+                if id(one) not in met:
+                    met.add(id(one))
+                    pending.append(one)
+        return True
+
+    def user_patches(self, value: type) -> list[tuple[str, Any]]:
+        """The user's functions in a library's class."""
+        known = self._patches.get(id(value))
+        if known is None:
+            found: list[tuple[str, Any]] = []
+            for base in value.__mro__ if value.__flags__ & (1 << 9) else ():
+                for name, entry in list(vars(base).items()):
+                    inner = getattr(entry, "__func__", None) or getattr(entry, "fget", None) or entry
+                    if type(inner) is types.FunctionType and self.roots.is_user(
+                        inner.__code__.co_filename
+                    ):
+                        found.append((name, entry))
+            known = self._patches[id(value)] = (value, found)
+        return known[1]
+
+    def subclasses(self, value: type) -> list[type]:
+        """All user classes derived from this one, in an order that does not depend on the run."""
+        found: dict[int, type] = {}
+        pending = list(type.__subclasses__(value))
+        while pending:
+            item = pending.pop()
+            if id(item) not in found and self.class_owner(item) == "user":
+                found[id(item)] = item
+                pending += type.__subclasses__(item)
+        return sorted(found.values(), key=type_name)
+
+    # ------------------------------------------------------------------ modules
+
+    def load(self, name: str) -> str:
+        """Import a module that code will import later, if it is the user's; its kind."""
+        known = self._loads.get(name)
+        if known is not None:
+            return known
+        module = sys.modules.get(name)
+        if module is not None:
+            kind = self.roots.module_kind(module)
+        else:
+            kind = self.find_kind(name)
+            if kind == "user":
+                with self.importing():
+                    try:
+                        importlib.import_module(name)
+                    except (Exception, SystemExit):  # noqa: BLE001 - any failure of user code
+                        kind = "missing"
+        self._loads[name] = kind
+        return kind
+
+    def find_kind(self, name: str) -> str:
+        """What an import of this name would find, without importing libraries."""
+        from importlib.machinery import PathFinder
+
+        top, _, rest = name.partition(".")
+        module = sys.modules.get(top)
+        if module is not None:
+            kind = self.roots.module_kind(module)
+            if kind != "user" or not rest:
+                return kind
+            parent = name.rpartition(".")[0]
+            if self.load(parent) != "user":
+                return "missing"
+            path = getattr(sys.modules.get(parent), "__path__", None)
+            if path is None:
+                return "missing"
+            with contextlib.suppress(Exception):
+                if PathFinder.find_spec(name, path) is not None:
+                    return "user"
+            return "missing"
+        if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+            return self._shadowed(top)
+        spec = None
+        with contextlib.suppress(Exception):
+            spec = PathFinder.find_spec(top)
+        if spec is None:
+            return "missing"
+        if spec.origin is not None and spec.has_location:
+            kind = self.roots.kind(spec.origin)
+        else:
+            places = list(spec.submodule_search_locations or ())
+            kinds = {self.roots.kind(os.path.join(place, "x")) for place in places}
+            kind = "user" if "user" in kinds else next(iter(kinds), "missing")
+        if kind == "user" and rest:
+            if self.load(top) != "user":
+                return "missing"
+            return self.find_kind(name) if top in sys.modules else "missing"
+        return kind
+
+    def _shadowed(self, top: str) -> str:
+        """A name of the standard library that is not loaded yet: the user may have one, too."""
+        from importlib.machinery import PathFinder
+
+        if top in sys.builtin_module_names:
+            return "stdlib"
+        with contextlib.suppress(Exception):
+            spec = PathFinder.find_spec(top)
+            if spec is not None and spec.origin is not None:
+                return self.roots.kind(spec.origin)
+        return "stdlib"
+
+    def whole_module(self, module: types.ModuleType) -> Key:
+        """The key of everything that a module binds."""
+        key = Key("module", "", module.__name__)
+        self._payloads[key] = module
+        return key
+
+    def module_title(self, module: types.ModuleType) -> str:
+        """The module as notes call it: its file, if it has one."""
+        file = getattr(module, "__file__", None)
+        return self.roots.relative(file) if isinstance(file, str) else module.__name__
+
+    def freeze_user_modules(self) -> None:
+        """From here on, "all modules" means those that the pipeline's import has loaded."""
+        self._user_modules = self._loaded_user_modules()
+
+    def user_modules(self) -> list[types.ModuleType]:
+        """The user modules that the pipeline's import has loaded."""
+        return self._user_modules if self._user_modules is not None else self._loaded_user_modules()
+
+    def _loaded_user_modules(self) -> list[types.ModuleType]:
+        found = []
+        for name, module in sorted(sys.modules.items(), key=lambda pair: pair[0]):
+            if isinstance(module, types.ModuleType) and name == getattr(module, "__name__", None):
+                file = getattr(module, "__file__", None)
+                if isinstance(file, str) and self.roots.is_user(file):
+                    found.append(module)
+        return found
+
+    def entry_points(self, component: Component, group: Any) -> Iterator[tuple[str, Meaning]]:
+        """What installed packages offer under a group, or under any."""
+        for dist, name, target in self.packages.entry_points(group):
+            module_name = target.partition(":")[0].strip()
+            text = f"entry point {name} = {target}"
+            component.libraries[f"@{dist}"] = None
+            if self.load(module_name) == "user" and module_name in sys.modules:
+                yield text, ("ref", self.whole_module(sys.modules[module_name]))
+            else:
+                yield text, ("lib", target)
+
+    # ------------------------------------------------------------------ special callees
+
+    def special_name(self, value: Any) -> str | None:
+        """Callables whose arguments name code."""
+        if self._special is None:
+            self._special = {id(getattr(builtins, n)): n for n in _SPECIAL_BUILTINS}
+            self._special[id(builtins.__import__)] = "__import__"
+            self._special[id(importlib.import_module)] = "import_module"
+            self._special[id(importlib.__import__)] = "__import__"
+            self._special[id(os.getenv)] = "getenv"
+        name = self._special.get(id(value))
+        if name is None and isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
+            return _SPECIAL_NAMES.get((getattr(value, "__module__", None), value.__name__))
+        return name
+
+    def special_name_of_call(self, resolver: Resolver, call: ast.Call, use: Any) -> str | None:
+        """The special name of what a call calls."""
+        values = resolver.evaluate(call.func, use.scope)
+        return self.special_name(values[0]) if values else None
+
+
+_SPECIAL_BUILTINS = ("getattr", "globals", "vars", "eval", "exec", "compile", "str")
+_SPECIAL_NAMES = {
+    ("runpy", "run_path"): "run_path",
+    ("runpy", "run_module"): "run_module",
+    ("importlib.metadata", "entry_points"): "entry_points",
+    ("gc", "get_objects"): "everything",
+    ("gc", "get_referrers"): "everything",
+    ("inspect", "stack"): "everything",
+}
+
+
+def _pivot_object(encoder: Encoder, value: Any) -> Steps:
+    encoder.mark("pivot")
+    encoder.text(type(value).__name__)
+    yield from ()
+
+
+def _unwrapped(value: Any) -> Any:
+    for _ in range(50):
+        inner = getattr(value, "__wrapped__", None) if not isinstance(value, type) else None
+        if inner is None:
+            break
+        value = inner
+    return value
+
+
+def _contents(cells: tuple[Any, ...]) -> list[Any]:
+    found = []
+    for cell in cells:
+        with contextlib.suppress(ValueError):
+            found.append(cell.cell_contents)
+    return found
+
+
+def absolute_name(module: str, level: int, package: str) -> str:
+    """The absolute name of a module in an import statement."""
+    if not level:
+        return module
+    parts = package.split(".") if package else []
+    base = parts[: max(len(parts) - (level - 1), 0)]
+    return ".".join([*base, module] if module else base)

@@ -1,0 +1,120 @@
+"""The loader of user modules: the bytes that are hashed are the bytes that run.
+
+A module of the user is read once; the same bytes are hashed, compiled and later parsed. No
+``.pyc`` is read or written for it, so neither a stale cache file nor an editor that saves in
+between can make the fingerprint describe other code than what was executed.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import SourceFileLoader
+from types import CodeType
+
+from ._record import stat_tuple
+from ._roots import Roots
+from ._source import Source
+
+__all__ = ["Sources"]
+
+_original_get_code = SourceFileLoader.get_code
+
+
+class Sources:
+    """Every user file whose code was loaded in this process."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self.by_path: dict[str, Source] = {}
+        self.by_module: dict[str, Source] = {}
+        self.importers: dict[str, set[str]] = {}
+        """Module name -> user modules whose top-level code first imported it."""
+        self._earlier: list[Source] = []
+
+    def install(self) -> None:
+        """Route all user modules through this registry, however they are imported."""
+        sources = self
+
+        def get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
+            path = self.get_filename(fullname)
+            if not sources.roots.is_user(path):
+                return _original_get_code(self, fullname)
+            before = stat_tuple(path)
+            data = self.get_data(path)
+            code = self.source_to_code(data, path)
+            sources.add(fullname, path, data, code).stat = before
+            return code
+
+        SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+
+    @staticmethod
+    def uninstall() -> None:
+        """Give the interpreter its own loader back."""
+        SourceFileLoader.get_code = _original_get_code  # type: ignore[method-assign]
+
+    def add(self, name: str, path: str, data: bytes, code: CodeType) -> Source:
+        """Remember the bytes and the code of one module."""
+        source = Source(path, data, code, name)
+        previous = self.by_path.get(path)
+        if previous is not None:
+            if previous.data == data:
+                # Two loads of one file: both code objects belong to the same text.
+                previous.also(code)
+                self.by_module[name] = previous
+                return previous
+            self._earlier.append(previous)
+        self.by_path[path] = source
+        self.by_module[name] = source
+        importer = _importing_module(self.by_path)
+        if importer is not None:
+            self.importers.setdefault(name, set()).add(importer)
+        return source
+
+    def of_code(self, code: CodeType) -> Source | None:
+        """The source whose text this code was compiled from, if it is a user file."""
+        path = code.co_filename
+        source = self.by_path.get(path)
+        if source is not None:
+            if not source.holds(code):
+                for other in self._earlier:
+                    if other.path == path and other.holds(code):
+                        return other
+            return source
+        return self.read(path)
+
+    def read(self, path: str) -> Source | None:
+        """A user file that was executed without an import (``runpy``, ``exec``), or before us."""
+        if not self.roots.is_user(path) or not path.endswith((".py", ".pyw")):
+            return None
+        before = stat_tuple(path)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+            code = compile(data, path, "exec", dont_inherit=True)
+        except (OSError, SyntaxError, ValueError):
+            return None
+        source = Source(path, data, code, None)
+        source.stat = before
+        self.by_path[path] = source
+        return source
+
+    def of_module(self, name: str) -> Source | None:
+        """The source of an imported user module."""
+        source = self.by_module.get(name)
+        if source is None:
+            module = sys.modules.get(name)
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str):
+                source = self.by_path.get(file) or self.read(file)
+        return source
+
+
+def _importing_module(known: dict[str, Source]) -> str | None:
+    """The user module whose top-level code is being executed right now."""
+    frame = sys._getframe(1)  # noqa: SLF001 - there is no public way to see the importer
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename in known:
+            name = frame.f_globals.get("__name__")
+            return name if isinstance(name, str) else None
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

@@ -1,0 +1,148 @@
+"""One stage's code manifest: the components that its function reaches, with notes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from ._component import Component, Key, Mode
+from ._effects import Effects
+from ._graph import Graph
+from ._hashing import component_hash
+
+__all__ = ["Manifests"]
+
+
+class Manifests:
+    """Puts together what stages depend on, from the shared graph."""
+
+    def __init__(self, graph: Graph, packages: str) -> None:
+        self.graph = graph
+        self.effects = Effects(graph)
+        self.packages = packages
+        self._environment: set[str] = set()
+
+    def environment_names(self) -> set[str]:
+        """Environment variables whose values are components of some stage."""
+        return self._environment
+
+    def of_stage(
+        self, function: Any, params_model: type | None
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Components and notes of one stage."""
+        start = [self.graph.root(function)]
+        if params_model is not None and self.graph.class_owner(params_model) == "user":
+            start.append(self.graph.params_key(params_model))
+        mode = Mode()
+        reached, effects = self._reach(start, function, mode)
+        if any(component.reads_texts for component in reached.values()):
+            mode = Mode(texts=True)
+            reached, effects = self._reach(start, function, mode)
+        return self._named(reached, mode) + effects + self._outside(reached), _notes(reached)
+
+    def _reach(
+        self, start: list[Key], function: Any, mode: Mode
+    ) -> tuple[dict[Key, Component], list[dict[str, Any]]]:
+        reached: dict[Key, Component] = {}
+        self._extend(reached, start, mode)
+        module = getattr(function, "__module__", None)
+        effects: list[dict[str, Any]] = []
+        # What an effect refers to may lead to other modules with effects; this ends, as the
+        # modules are finite.
+        while True:
+            before = len(reached)
+            effects, edges = self.effects.of_stage(reached, module, mode)
+            self._extend(reached, edges, mode)
+            if len(reached) == before:
+                break
+        keys = {key for key in reached if key.kind == "params"}
+        for key in keys:
+            if key._replace(kind="class") in reached:
+                del reached[key]  # the class is used as such, too: all of it counts
+        return reached, effects
+
+    def _extend(self, reached: dict[Key, Component], start: list[Key], mode: Mode) -> None:
+        pending = [key for key in start if key not in reached]
+        while pending:
+            key = pending.pop()
+            if key in reached:
+                continue
+            component = reached[key] = self.graph.component(key, mode)
+            if key.kind == "env":
+                self._environment.add(key.name)
+            pending.extend(edge for edge in component.edges if edge not in reached)
+
+    def _named(self, reached: dict[Key, Component], mode: Mode) -> list[dict[str, Any]]:
+        """The components under the shortest names that are unique in this stage."""
+        holders: dict[str, int] = {}
+        for key in reached:
+            holders[key.label] = holders.get(key.label, 0) + 1
+        clashing = {label for label, count in holders.items() if count > 1}
+        found = []
+        for key, component in reached.items():
+            name, digest = key.label, component.digest
+            if clashing:
+                if name in clashing:
+                    name = key.full_label
+                if any(edge.label in clashing for edge in component.edges):
+                    digest = self.graph.component(key, mode._replace(full=True)).digest
+            if key.kind == "params":
+                name = "class" + name[len("params") :]
+            found.append(_entry(name, component_hash(digest), component.file, component.line))
+        found.sort(key=lambda entry: (not entry["name"].startswith("self:"), entry["name"]))
+        return found
+
+    def _outside(self, reached: dict[Key, Component]) -> list[dict[str, Any]]:
+        """The interpreter and the distributions."""
+        version = "%d.%d" % sys.version_info[:2]
+        exact = repr(tuple(sys.version_info)) if self.packages == "exact" else version
+        digest = component_hash(sys.implementation.name.encode(), exact.encode())
+        found = [_entry(f"python:{version}", digest, None, None)]
+        if self.packages == "ignore":
+            return found
+        names: dict[str, None] = {}
+        for component in reached.values():
+            names.update(component.libraries)
+        digests: dict[str, str] = {}
+        packages = self.graph.packages
+        for dotted in names:
+            if dotted.startswith("set "):
+                dotted = dotted[4:]
+            plain, dists = packages.of_module(_module_part(dotted))
+            for dist in dists:
+                digests[dist.name] = dist.digest(self.packages)
+            if plain is not None:
+                top = plain.lstrip("@")
+                digest = packages.plain_digest(top)
+                if digest is not None:
+                    digests[top] = digest
+        found += [_entry(f"package:{name}", digests[name], None, None) for name in sorted(digests)]
+        return found
+
+
+def _module_part(dotted: str) -> str:
+    """The longest start of a dotted name that is a loaded module, else its first part."""
+    if dotted.startswith("@"):
+        return dotted
+    parts = dotted.split(".")
+    for end in range(len(parts), 0, -1):
+        name = ".".join(parts[:end])
+        if name in sys.modules:
+            return name
+    return dotted
+
+
+def _entry(name: str, digest: str, file: str | None, line: int | None) -> dict[str, Any]:
+    return {"name": name, "hash": digest, "file": file, "line": line}
+
+
+def _notes(reached: dict[Key, Component]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for component in reached.values():
+        for note in component.notes:
+            entry = {"text": note["text"], "file": note["file"], "line": note["line"]}
+            if entry not in found:
+                found.append(entry)
+    found.sort(key=lambda note: (note["file"] or "", note["line"] or 0, note["text"]))
+    return found

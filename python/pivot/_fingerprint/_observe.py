@@ -1,0 +1,135 @@
+"""What really ran: the code that started during a stage, beside what the recorder notes.
+
+``sys.monitoring`` (Python 3.12) reports each code object once and is then switched off for it,
+which costs nothing measurable. Before 3.12 there is only ``sys.setprofile``, which makes calls
+several times slower, so the code that started is not known there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType
+from typing import Any
+
+from ._record import Recorder
+from ._roots import Roots
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Notes user code that starts, and tells what a run did."""
+
+    def __init__(self, roots: Roots, recorder: Recorder) -> None:
+        self.roots = roots
+        self.recorder = recorder
+        self.codes: list[CodeType] = []
+        self._tool: int | None = None
+        self._modules: set[str] = set()
+
+    def begin(self) -> None:
+        """Start to watch."""
+        self._modules = set(sys.modules)
+        monitoring = getattr(sys, "monitoring", None)
+        if monitoring is None:
+            return
+        if self._tool is not None:
+            # Code that ran during the import is reported again when it runs in the stage.
+            self.codes.clear()
+            monitoring.restart_events()
+            return
+        for tool in (4, 3):
+            try:
+                monitoring.use_tool_id(tool, "pivot")
+            except ValueError:
+                continue
+            self._tool = tool
+            break
+        else:
+            return
+        is_user, codes, disable = self.roots.is_user, self.codes, monitoring.DISABLE
+
+        def started(code: CodeType, offset: int) -> object:
+            del offset
+            if is_user(code.co_filename):
+                codes.append(code)
+            return disable
+
+        monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
+        monitoring.set_events(self._tool, monitoring.events.PY_START)
+
+    def end(self) -> None:
+        """Stop watching."""
+        if self._tool is not None:
+            sys.monitoring.set_events(self._tool, 0)  # type: ignore[attr-defined]
+            sys.monitoring.free_tool_id(self._tool)  # type: ignore[attr-defined]
+            self._tool = None
+
+    def observed(self) -> dict[str, Any]:
+        """What the run did, as JSON.
+
+        ``complete``
+            Whether the code that started is known (Python 3.12 and later).
+        ``code``
+            ``{file, module, name, line}`` of each function of the user that started; ``file`` is
+            project-relative.
+        ``modules``, ``packages``
+            User modules, and top-level names of other modules, that the run imported.
+        ``files``
+            Files that were opened for reading, project-relative where they lie in the project.
+            Installed packages, the standard library and what the run itself wrote are left out.
+        ``environment``, ``library_environment``
+            Environment variables read by the user's code, and by libraries on its behalf.
+        ``environment_all``
+            Whether the user's code listed the whole environment.
+        """
+        names = {
+            getattr(module, "__file__", None): name
+            for name, module in list(sys.modules.items())
+            if isinstance(getattr(module, "__file__", None), str)
+        }
+        code = []
+        for item in self.codes:
+            name = getattr(item, "co_qualname", item.co_name)
+            if item.co_name == "<module>":
+                continue
+            code.append(
+                {
+                    "file": self.roots.relative(item.co_filename),
+                    "module": names.get(item.co_filename),
+                    "name": name,
+                    "line": item.co_firstlineno,
+                }
+            )
+        code.sort(key=lambda entry: (entry["file"], entry["line"], entry["name"]))
+        modules, packages = [], set()
+        for name in sorted(set(sys.modules) - self._modules):
+            module = sys.modules.get(name)
+            kind = self.roots.module_kind(module) if module is not None else "none"
+            if kind == "user":
+                modules.append(name)
+            elif kind == "site":
+                packages.add(name.partition(".")[0])
+        recorder = self.recorder
+        files = sorted(
+            {
+                self._shown(path)
+                for path, before in recorder.opened.items()
+                if path not in recorder.written and before is not None
+            }
+        )
+        return {
+            "complete": self._tool is not None,
+            "code": code,
+            "modules": modules,
+            "packages": sorted(packages),
+            "files": files,
+            "environment": sorted(name for name, own in recorder.names.items() if own),
+            "library_environment": sorted(name for name, own in recorder.names.items() if not own),
+            "environment_all": recorder.all_names,
+        }
+
+    def _shown(self, path: str) -> str:
+        inside = path.startswith(self.roots.root + os.sep)
+        return self.roots.relative(path) if inside else path

@@ -1,0 +1,283 @@
+"""Notes what code reads from outside while it runs: files, folders, environment, look-ups.
+
+The interpreter's audit events show files and folders. There is none for the environment nor for
+existence checks, so ``os.environ`` and ``os.stat`` are wrapped for as long as recording is on.
+An audit hook cannot be removed again, so one is installed once and switched by a flag.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from ._roots import Roots
+
+__all__ = ["Recorder", "StatTuple", "stat_tuple"]
+
+StatTuple = list[int]
+_Environ = type(os.environ)
+_get_item = _Environ.__getitem__
+_iterate = _Environ.__iter__
+_stat = os.stat
+_UNREPLAYABLE = {
+    "subprocess.Popen": "starts a program",
+    "os.system": "starts a program",
+    "os.exec": "starts a program",
+    "os.posix_spawn": "starts a program",
+    "os.spawn": "starts a program",
+    "socket.connect": "connects to the network",
+}
+_NO_FILES = ("/proc/", "/dev/", "/sys/")
+
+_active: Recorder | None = None
+_hooked = False
+
+
+def stat_tuple(path: str) -> StatTuple | None:
+    """``[mtime_ns, ctime_ns, size, inode, device]``; None where nothing is."""
+    try:
+        found = _stat(path)
+    except (OSError, ValueError):
+        return None
+    return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev]
+
+
+class Recorder:
+    """What was read while recording was on."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self.on = False
+        self.opened: dict[str, StatTuple | None] = {}
+        """Files opened for reading -> their stat just before."""
+        self.written: set[str] = set()
+        self.listed: dict[str, StatTuple | None] = {}
+        self.checked: dict[str, str] = {}
+        """Paths asked for -> ``kind`` or ``stat``: how much of the answer could be used."""
+        self.names: dict[str, bool] = {}
+        """Environment names read -> whether the user's own code read them."""
+        self.all_names = False
+        self.reasons: dict[str, None] = {}
+        self.lookups: dict[tuple[str, ...] | None, set[str]] = {}
+        """Search path (None: ``sys.path``) -> names of modules looked for."""
+        self._muted = 0
+        self._wrapped: list[tuple[str, Any, Any]] = []
+        self._finder = _LookupRecorder(self)
+
+    def begin(self) -> None:
+        """Switch recording on."""
+        global _active, _hooked
+        _active = self
+        if not _hooked:
+            _hooked = True
+            sys.addaudithook(_audit)
+            _Environ.__getitem__ = _recorded_get_item  # type: ignore[method-assign]
+            _Environ.__iter__ = _recorded_iterate  # type: ignore[method-assign]
+        if self._finder not in sys.meta_path:
+            sys.meta_path.insert(0, self._finder)
+        for name, how in (("stat", "stat"), ("lstat", "stat"), ("access", "kind"), ("readlink", "link")):
+            self._wrap(name, how)
+        self.on = True
+
+    def end(self) -> None:
+        """Switch recording off; wrapped functions that user code kept become transparent."""
+        self.on = False
+        for name, original, wrapper in self._wrapped:
+            if getattr(os, name) is wrapper:
+                setattr(os, name, original)
+            for group in _groups():
+                group.discard(wrapper)
+        self._wrapped.clear()
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+
+    def _wrap(self, name: str, how: str) -> None:
+        original = getattr(os, name, None)
+        if original is None or getattr(original, "_pivot_recorded", False):
+            return
+        recorder = self
+
+        def wrapper(path: Any, *args: Any, **kwargs: Any) -> Any:
+            if recorder.on:
+                recorder.check(path, how)
+            return original(path, *args, **kwargs)
+
+        wrapper.__name__ = wrapper.__qualname__ = name
+        wrapper.__doc__ = original.__doc__
+        wrapper._pivot_recorded = True  # type: ignore[attr-defined]
+        # `shutil` asks what the functions can do by looking them up in these sets.
+        for group in _groups():
+            if original in group:
+                group.add(wrapper)
+        setattr(os, name, wrapper)
+        self._wrapped.append((name, original, wrapper))
+
+    # ------------------------------------------------------------------ events
+
+    def check(self, path: Any, how: str) -> None:
+        """User code asks whether a path exists, or what it is."""
+        text = _text_path(path)
+        if text is None:
+            return
+        frame = sys._getframe(2)  # noqa: SLF001
+        if how == "stat" and frame.f_code.co_name in (
+            "exists", "lexists", "isfile", "isdir", "islink", "is_file", "is_dir", "is_symlink", "ismount",
+        ):
+            how = "kind"
+        if not self._by_user(frame):
+            return
+        if self.checked.get(text) != "stat":
+            self.checked[text] = how
+
+    def open(self, path: Any, mode: Any, flags: Any) -> None:
+        """A file is about to be opened."""
+        text = _text_path(path)
+        if text is None or text.endswith(".pyc") or text.startswith(_NO_FILES):
+            return
+        writes = (
+            any(letter in mode for letter in "wax+")
+            if isinstance(mode, str)
+            else bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
+        )
+        if self.roots.kind(text) in ("site", "stdlib", "pivot"):
+            return
+        if writes:
+            self.written.add(text)
+        elif text not in self.opened:
+            self.opened[text] = stat_tuple(text)
+
+    def list(self, path: Any) -> None:
+        """A folder is about to be listed."""
+        text = _text_path(os.curdir if path is None else path)
+        if text is None or text in self.listed or text.startswith(_NO_FILES):
+            return
+        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+        if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+            return  # the import system fills its cache; look-ups are recorded on their own
+        inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
+        if self._by_user(frame) or (inside and self.roots.kind(os.path.join(text, "x")) == "user"):
+            self.listed[text] = stat_tuple(text)
+
+    def unreplayable(self, event: str) -> None:
+        """Something happened whose result cannot be checked by looking at files."""
+        frame = sys._getframe(2)  # noqa: SLF001
+        place = self._user_frame(frame)
+        if place is not None:
+            where = f"{self.roots.relative(place.f_code.co_filename)}:{place.f_lineno}"
+            self.reasons[f"{where} {_UNREPLAYABLE[event]} at import"] = None
+
+    def name(self, name: str) -> None:
+        """An environment variable is read."""
+        if self._muted or self.names.get(name):
+            return
+        self.names[name] = self._by_user(sys._getframe(2))  # noqa: SLF001
+
+    def everything(self) -> bool:
+        """All of the environment is read; whether by the user's own code."""
+        by_user = self._by_user(sys._getframe(2))  # noqa: SLF001
+        if by_user:
+            self.all_names = True
+        return by_user
+
+    def lookup(self, name: str, path: Any) -> None:
+        """A module is looked for."""
+        try:
+            key = None if path is None else tuple(path)
+        except TypeError:
+            return
+        self.lookups.setdefault(key, set()).add(name.rpartition(".")[2])
+
+    def _by_user(self, frame: FrameType | None) -> bool:
+        return self._user_frame(frame) is not None
+
+    def _user_frame(self, frame: FrameType | None) -> FrameType | None:
+        """The user's frame that called, with only the standard library in between."""
+        kind = self.roots.kind
+        while frame is not None:
+            found = kind(frame.f_code.co_filename)
+            if found == "user":
+                return frame
+            if found not in ("stdlib", "none"):
+                return None
+            if found == "none" and frame.f_code.co_filename.startswith("<frozen importlib"):
+                return None
+            frame = frame.f_back
+        return None
+
+
+class _LookupRecorder:
+    """Stands first on ``sys.meta_path``, sees every look-up and never finds anything."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        """Note the look-up."""
+        del target
+        if self._recorder.on:
+            self._recorder.lookup(name, path)
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    recorder = _active
+    if recorder is None or not recorder.on:
+        return
+    if event == "open":
+        recorder.open(*args)
+    elif event == "os.listdir" or event == "os.scandir":
+        recorder.list(args[0])
+    elif event == "sqlite3.connect":
+        recorder.open(args[0], "r", 0)
+    elif event == "ctypes.dlopen":
+        if isinstance(args[0], str) and os.sep in args[0]:
+            recorder.open(args[0], "r", 0)
+    elif event in _UNREPLAYABLE:
+        recorder.unreplayable(event)
+
+
+def _recorded_get_item(self: Any, key: Any) -> Any:
+    recorder = _active
+    if recorder is not None and recorder.on:
+        if isinstance(key, str):
+            recorder.name(key)
+        elif isinstance(key, bytes):
+            recorder.name(os.fsdecode(key))
+    return _get_item(self, key)
+
+
+def _recorded_iterate(self: Any) -> Iterator[Any]:
+    recorder = _active
+    if recorder is not None and recorder.on:
+        recorder.everything()
+        # What follows is one reading of everything, not a reading of each name.
+        return _muted_names(recorder, list(_iterate(self)))
+    return _iterate(self)
+
+
+def _muted_names(recorder: Recorder, names: list[Any]) -> Iterator[Any]:
+    recorder._muted += 1  # noqa: SLF001
+    try:
+        yield from names
+    finally:
+        recorder._muted -= 1  # noqa: SLF001
+
+
+def _text_path(path: Any) -> str | None:
+    """The absolute path; None for file descriptors and other things that are no path."""
+    if isinstance(path, int) or path is None:
+        return None
+    try:
+        text = os.fsdecode(path)
+        return os.path.normpath(text if os.path.isabs(text) else os.path.join(os.getcwd(), text))
+    except (TypeError, ValueError, OSError):
+        return None
+
+
+def _groups() -> Iterator[set[Callable[..., Any]]]:
+    for name in ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids"):
+        group = getattr(os, name, None)
+        if isinstance(group, set):
+            yield group

@@ -1,0 +1,141 @@
+"""What the helper's main module calls: one session for one project."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from ._graph import Graph
+from ._loader import Sources
+from ._manifest import Manifests
+from ._observe import Observer
+from ._packages import Packages
+from ._record import Recorder
+from ._roots import Roots
+from ._witness import Began, witness
+
+__all__ = ["Session"]
+
+
+class Session:
+    """Loads a pipeline's modules, and tells what each stage's code is.
+
+    Start it before any module of the user is imported. With ``observe`` it serves a run instead:
+    it notes which code started and what was read.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        extra_roots: list[str] | None = None,
+        *,
+        observe: bool = False,
+        packages: str = "exact",
+    ) -> None:
+        self.roots = Roots(root, extra_roots)
+        self._sources = Sources(self.roots)
+        self._recorder = Recorder(self.roots)
+        self._observer = Observer(self.roots, self._recorder) if observe else None
+        self._packages = Packages(self.roots)
+        self._packages_setting = packages
+        self._manifests: Manifests | None = None
+        self._began: Began | None = None
+
+    def start(self) -> None:
+        """Install the loader and begin recording."""
+        self._began = Began(time.time_ns())
+        self._sources.install()
+        if self._observer is not None:
+            self._observer.begin()
+        self._recorder.begin()
+
+    def load_file(self, path: str) -> ModuleType:
+        """Execute a pipeline file as a module named like it, with an entry in ``sys.modules``."""
+        path = os.path.abspath(path)
+        name = os.path.splitext(os.path.basename(path))[0]
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"cannot load `{path}` as a Python module", path=path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        return module
+
+    def import_module(self, name: str) -> ModuleType:
+        """Import a module by name."""
+        return importlib.import_module(name)
+
+    def stop_recording(self) -> None:
+        """The pipeline's import has ended.
+
+        A session that observes goes on to the stage: from here on it notes only what the stage
+        does.
+        """
+        self._recorder.end()
+        if self._observer is not None:
+            self._recorder = self._observer.recorder = Recorder(self.roots)
+            self._recorder.begin()
+            self._observer.begin()
+
+    def fingerprint(
+        self, function: Any, stage_name: str, params_model: type | None = None
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The components of a stage's code manifest, and notes on what is coarse in it."""
+        del stage_name  # the same function has the same code under any name
+        if self._manifests is None:
+            graph = Graph(self.roots, self._sources, self._packages)
+            graph.importing = self._importing
+            graph.freeze_user_modules()
+            self._manifests = Manifests(graph, self._packages_setting)
+        return self._manifests.of_stage(function, params_model)
+
+    def witness(self) -> dict[str, Any]:
+        """What the import read and looked for; `_witness.witness` describes the fields."""
+        if self._began is None:
+            raise RuntimeError("the session was not started")
+        recording, self._recorder.on = self._recorder.on, False
+        names = self._manifests.environment_names() if self._manifests is not None else set()
+        found = witness(
+            self._began, self.roots, self._sources, self._recorder, self._packages, names
+        )
+        self._recorder.on = recording
+        return found
+
+    def sources(self) -> dict[str, str]:
+        """Project-relative path -> content hash of each user file that was executed."""
+        return {
+            self.roots.relative(path): source.digest
+            for path, source in sorted(self._sources.by_path.items())
+        }
+
+    def observed(self) -> dict[str, Any]:
+        """What a run did; `_observe.Observer.observed` describes the fields."""
+        if self._observer is None:
+            return {}
+        self._recorder.end()
+        found = self._observer.observed()
+        self._observer.end()
+        return found
+
+    @contextlib.contextmanager
+    def _importing(self) -> Iterator[None]:
+        """Record what is imported on behalf of code that will import it later."""
+        if self._recorder.on:
+            yield
+            return
+        self._recorder.begin()
+        try:
+            yield
+        finally:
+            self._recorder.end()

@@ -1,0 +1,353 @@
+"""One user file: its bytes, its syntax tree, and which node each code object was compiled from.
+
+``inspect.getsource`` is not used: it follows ``__wrapped__`` and re-reads the file. A code object
+is found by identity in what was compiled from these very bytes, so code that was replaced or made
+by ``exec`` is never mistaken for the text at its line number.
+"""
+
+from __future__ import annotations
+
+import ast
+from types import CodeType
+from typing import NamedTuple, Union
+
+from ._hashing import content_hash
+
+__all__ = ["FunctionNode", "Imported", "Source", "Statement"]
+
+FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda]
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Imported(NamedTuple):
+    """A name that an import statement binds."""
+
+    module: str
+    level: int
+    attribute: str | None
+    line: int
+
+
+class Statement(NamedTuple):
+    """A statement of a module's top level, with the headers of the blocks around it."""
+
+    node: ast.stmt
+    headers: tuple[ast.AST, ...]
+    binds: frozenset[str]
+    touches: frozenset[str]
+
+
+class Source:
+    """The text of one user file and what was compiled from it."""
+
+    def __init__(self, path: str, data: bytes, code: CodeType, name: str | None) -> None:
+        self.path = path
+        self.data = data
+        self.name = name
+        self.digest = content_hash(data)
+        self.stat: list[int] | None = None
+        """``[mtime_ns, ctime_ns, size, inode, device]`` from before the bytes were read."""
+        self._modules = [code]
+        self._codes: dict[int, CodeType] | None = None
+        self._by_place: dict[tuple[int, str], list[CodeType]] = {}
+        self._tree: ast.Module | None = None
+        self._definitions: dict[tuple[int, str], ast.AST] | None = None
+        self._lambdas: dict[int, list[ast.Lambda]] | None = None
+        self._nodes: dict[int, FunctionNode | None] = {}
+        self._statements: list[Statement] | None = None
+        self._bindings: dict[str, list[Statement]] | None = None
+        self._imports: tuple[dict[str, list[Imported]], list[Imported], list[Imported]] | None = None
+
+    def also(self, code: CodeType) -> None:
+        """Another module object was executed from the same bytes."""
+        self._modules.append(code)
+        self._codes = None
+
+    @property
+    def tree(self) -> ast.Module:
+        """The syntax tree, parsed when first asked for."""
+        if self._tree is None:
+            self._tree = ast.parse(self.data, self.path)
+        return self._tree
+
+    def holds(self, code: CodeType) -> bool:
+        """Whether this very code object was compiled from these bytes."""
+        return id(code) in self._index()
+
+    def node(self, code: CodeType) -> FunctionNode | None:
+        """The definition that ``code`` was compiled from; None if it came from somewhere else."""
+        key = id(code)
+        if key not in self._index():
+            place = (code.co_firstlineno, code.co_name)
+            twin = next((c for c in self._by_place.get(place, ()) if c == code), None)
+            if twin is None:
+                return None
+            code, key = twin, id(twin)
+        if key not in self._nodes:
+            self._nodes[key] = self._find(code)
+        return self._nodes[key]
+
+    def class_node(self, qualname: str) -> ast.ClassDef | None:
+        """The last class statement with this qualified name."""
+        body: list[ast.stmt] = self.tree.body
+        found: ast.AST | None = None
+        for part in qualname.split("."):
+            if part == "<locals>":
+                continue
+            found = None
+            for statement in _blocks(body):
+                if isinstance(statement, _DEFINITIONS) and statement.name == part:
+                    found = statement
+            if found is None:
+                return None
+            body = found.body  # type: ignore[attr-defined]
+        return found if isinstance(found, ast.ClassDef) else None
+
+    def statements(self) -> list[Statement]:
+        """The top level's simple statements and definitions, blocks flattened."""
+        if self._statements is None:
+            self._statements = list(_flatten(self.tree))
+        return self._statements
+
+    def bindings(self, name: str) -> list[Statement]:
+        """The top-level statements that bind ``name`` or act on the object it names."""
+        if self._bindings is None:
+            self._bindings = {}
+            for statement in self.statements():
+                for bound in statement.binds | statement.touches:
+                    self._bindings.setdefault(bound, []).append(statement)
+        return self._bindings.get(name, [])
+
+    def line_of(self, name: str) -> int | None:
+        """The line that binds the module-level name last."""
+        line = None
+        for statement in self.bindings(name):
+            if name in statement.binds:
+                line = statement.node.lineno
+        return line
+
+    def imported(self, name: str) -> list[Imported]:
+        """How top-level imports bind ``name``; the last wins at run time."""
+        return self._import_tables()[0].get(name, [])
+
+    def star_imports(self) -> list[Imported]:
+        """The modules of ``from x import *``."""
+        return self._import_tables()[1]
+
+    def all_imports(self) -> list[Imported]:
+        """All imports that run when the module is imported."""
+        return self._import_tables()[2]
+
+    def _import_tables(
+        self,
+    ) -> tuple[dict[str, list[Imported]], list[Imported], list[Imported]]:
+        if self._imports is None:
+            by_name: dict[str, list[Imported]] = {}
+            stars: list[Imported] = []
+            every: list[Imported] = []
+            stack: list[ast.stmt] = list(reversed(self.tree.body))
+            while stack:
+                node = stack.pop()
+                if isinstance(node, ast.Import):
+                    for alias in node.names:
+                        entry = Imported(alias.name, 0, None, node.lineno)
+                        every.append(entry)
+                        bound = alias.asname or alias.name.partition(".")[0]
+                        by_name.setdefault(bound, []).append(entry)
+                elif isinstance(node, ast.ImportFrom):
+                    for alias in node.names:
+                        entry = Imported(node.module or "", node.level, alias.name, node.lineno)
+                        every.append(entry)
+                        if alias.name == "*":
+                            stars.append(entry)
+                        else:
+                            by_name.setdefault(alias.asname or alias.name, []).append(entry)
+                elif isinstance(node, ast.ClassDef):
+                    stack.extend(reversed(node.body))
+                elif not isinstance(node, _DEFINITIONS) and not is_idle(node):
+                    stack.extend(reversed(list(_child_statements(node))))
+            self._imports = (by_name, stars, every)
+        return self._imports
+
+    def _index(self) -> dict[int, CodeType]:
+        if self._codes is None:
+            self._codes = {}
+            self._by_place = {}
+            stack = list(self._modules)
+            while stack:
+                code = stack.pop()
+                self._codes[id(code)] = code
+                self._by_place.setdefault((code.co_firstlineno, code.co_name), []).append(code)
+                stack.extend(c for c in code.co_consts if isinstance(c, CodeType))
+        return self._codes
+
+    def _find(self, code: CodeType) -> FunctionNode | None:
+        if code.co_name == "<lambda>":
+            return self._find_lambda(code)
+        if self._definitions is None:
+            self._definitions = {}
+            stack: list[ast.AST] = [self.tree]
+            while stack:
+                node = stack.pop()
+                if isinstance(node, _DEFINITIONS):
+                    self._definitions[first_line(node), node.name] = node
+                stack.extend(_child_statements(node))
+        node = self._definitions.get((code.co_firstlineno, code.co_name))
+        return node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
+
+    def _find_lambda(self, code: CodeType) -> ast.Lambda | None:
+        if self._lambdas is None:
+            self._lambdas = {}
+            for node in ast.walk(self.tree):
+                if isinstance(node, ast.Lambda):
+                    self._lambdas.setdefault(node.lineno, []).append(node)
+        candidates = self._lambdas.get(code.co_firstlineno, [])
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        span = _span(code)
+        if span is None:
+            return None
+        exact = [
+            node
+            for node in candidates
+            if (node.body.lineno, node.body.col_offset) == span[0]
+            and (node.body.end_lineno, node.body.end_col_offset) == span[1]
+        ]
+        return exact[0] if len(exact) == 1 else None
+
+
+def first_line(node: ast.AST) -> int:
+    """The line that a definition's code object starts at: its first decorator's, if any."""
+    lines = [decorator.lineno for decorator in getattr(node, "decorator_list", ())]
+    return min([*lines, node.lineno])  # type: ignore[attr-defined]
+
+
+def is_idle(node: ast.AST) -> bool:
+    """Whether this is a block that never runs in a pipeline, and has no other branch."""
+    return isinstance(node, ast.If) and never_true(node.test) and not node.orelse
+
+
+def never_true(test: ast.expr) -> bool:
+    """Conditions that do not hold in a pipeline: the main guard, type checking, constant false."""
+    if isinstance(test, ast.Constant):
+        return not test.value
+    if isinstance(test, ast.Name):
+        return test.id == "TYPE_CHECKING"
+    if isinstance(test, ast.Attribute):
+        return test.attr == "TYPE_CHECKING"
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        sides = [test.left, test.comparators[0]]
+        names = [side.id for side in sides if isinstance(side, ast.Name)]
+        texts = [side.value for side in sides if isinstance(side, ast.Constant)]
+        return names == ["__name__"] and texts == ["__main__"]
+    return False
+
+
+def _child_statements(node: ast.AST):  # noqa: ANN202 - an iterator of statements
+    for field in ("body", "orelse", "finalbody"):
+        value = getattr(node, field, None)
+        if isinstance(value, list):
+            yield from value
+    for handler in getattr(node, "handlers", ()):
+        yield from handler.body
+    for case in getattr(node, "cases", ()):
+        yield from case.body
+
+
+def _blocks(body: list[ast.stmt]):  # noqa: ANN202
+    """The statements of a body and of the blocks in it, without those of definitions."""
+    stack = list(reversed(body))
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, _DEFINITIONS):
+            stack.extend(reversed(list(_child_statements(node))))
+
+
+def _span(code: CodeType) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """First and last place of the body that a lambda's instructions come from."""
+    positions = getattr(code, "co_positions", None)
+    if positions is None:  # Python 3.10
+        return None
+    starts: list[tuple[int, int]] = []
+    ends: list[tuple[int, int]] = []
+    for line, end_line, column, end_column in positions():
+        if None in (line, end_line, column, end_column) or end_column == 0:
+            continue
+        starts.append((line, column))
+        ends.append((end_line, end_column))
+    return (min(starts), max(ends)) if starts else None
+
+
+def _flatten(tree: ast.Module):  # noqa: ANN202
+    stack: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = [(n, ()) for n in reversed(tree.body)]
+    while stack:
+        node, headers = stack.pop()
+        inner: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = []
+        if isinstance(node, ast.If):
+            test = node.test
+            if never_true(test):
+                inner = [(child, headers) for child in node.orelse]
+            else:
+                inner = [(child, (*headers, test)) for child in (*node.body, *node.orelse)]
+        elif isinstance(node, (ast.For, ast.AsyncFor)):
+            header = ast.copy_location(ast.For(node.target, node.iter, [], []), node)
+            yield Statement(header, headers, frozenset(_targets(node.target)), frozenset())
+            inner = [(child, (*headers, node.iter)) for child in (*node.body, *node.orelse)]
+        elif isinstance(node, ast.While):
+            inner = [(child, (*headers, node.test)) for child in (*node.body, *node.orelse)]
+        elif isinstance(node, (ast.With, ast.AsyncWith)):
+            items = tuple(item.context_expr for item in node.items)
+            bound = [n for i in node.items if i.optional_vars for n in _targets(i.optional_vars)]
+            if bound:
+                header = ast.copy_location(ast.With(node.items, []), node)
+                yield Statement(header, headers, frozenset(bound), frozenset())
+            inner = [(child, headers + items) for child in node.body]
+        elif isinstance(node, ast.Try) or type(node).__name__ == "TryStar":
+            inner = [(child, headers) for child in _child_statements(node)]
+        elif isinstance(node, ast.Match):
+            inner = [(child, (*headers, node.subject)) for child in _child_statements(node)]
+        else:
+            yield Statement(node, headers, frozenset(_bound(node)), frozenset(_touched(node)))
+        stack.extend(reversed(inner))
+
+
+def _targets(node: ast.AST) -> list[str]:
+    return [
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    if isinstance(node, _DEFINITIONS):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.Assign):
+        return [name for target in node.targets for name in _targets(target)]
+    if isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+        return _targets(node.target)
+    names: list[str] = []
+    if isinstance(node, ast.Expr) and any(isinstance(n, ast.NamedExpr) for n in ast.walk(node)):
+        names = _targets(node)
+    return names
+
+
+def _touched(node: ast.stmt) -> list[str]:
+    """Names whose objects the statement may change: ``N.f()``, ``N[k] = v``, ``f(N)``, ``N += 1``."""
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        roots = [_root(target) for target in targets]
+        return [root for root in roots if root is not None]
+    if isinstance(node, ast.Expr):
+        return [
+            n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+        ]
+    return []
+
+
+def _root(target: ast.expr) -> str | None:
+    node: ast.AST = target
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) and node is not target else None

@@ -1,0 +1,211 @@
+"""Answers ``inspect``: which stages a pipeline declares, and what each of them depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pivot._declare import DECLARED, Declaration
+from pivot._errors import DeclarationError, LoadError, PivotError
+from pivot._failure import internal, relative
+from pivot._load import load_file, load_target
+from pivot._outs import Out, Plot
+from pivot._protocol import Message, from_wire, to_wire
+from pivot._stages import Stage, check_names, function_name, project_path
+
+if TYPE_CHECKING:
+    from pivot._fingerprint import Session
+
+
+def inspect_project(request: Message, session: Session) -> Message:
+    """The ``inspected`` frame, or a :class:`PivotError`.
+
+    The session is recording; it stops when everything that may import has been done.
+    """
+    root: str = request["root"]
+    overrides = from_wire(request.get("overrides") or {})
+    entry = request["entry"]
+    if "file" in entry:
+        load_file(session, root, entry["file"])
+        # A copy, as a stage's function may declare more when its code is looked at.
+        declarations = list(DECLARED)
+        check_names(declarations, root)
+        described = [_described(d, root) for d in declarations]
+    else:
+        declarations: list[Declaration] = []
+        described: list[Message] = []
+        for target in entry["targets"]:
+            declarations.append(_declaration_of(target, session, root))
+            described.append(_described_target(target))
+    stages = [
+        _inspected(declaration, base, overrides, session, root)
+        for declaration, base in zip(declarations, described, strict=True)
+    ]
+    session.stop_recording()
+    return {"type": "inspected", "stages": stages, "witness": session.witness()}
+
+
+def _declaration_of(target: Message, session: Session, root: str) -> Declaration:
+    name = target["stage"]
+    place: Message = target.get("place") or {}
+    file, line = place.get("file") or "pivot.yaml", place.get("line")
+    try:
+        function = load_target(session, root, target["python"])
+    except LoadError as error:
+        error.stage = name
+        error.message = f"stage `{name}`: {error.message}"
+        if error.file is None:
+            error.file, error.line = file, line
+        raise
+    declaration = Declaration(
+        function,
+        name,
+        (file, line or 0),
+        deps=target.get("deps") or (),
+        outs=[Out(out["path"]) for out in target.get("outs") or ()],
+        params=from_wire(target.get("params")),
+    )
+    declaration.variant = target.get("variant") or declaration.variant
+    return declaration
+
+
+def _inspected(
+    declaration: Declaration,
+    described: Message,
+    overrides: Any,
+    session: Session,
+    root: str,
+) -> Message:
+    stage = Stage(declaration)
+    effective, params = stage.effective_params(overrides)
+    model = None if params.model is None else params.model.model_class
+    try:
+        components, notes = session.fingerprint(declaration.function, declaration.name, model)
+        components = [*components, *_code_deps(declaration, session, root)]
+    except PivotError:
+        raise
+    except Exception as error:
+        told = internal(error, f"cannot fingerprint the code of stage `{declaration.name}`")
+        told.stage, told.file, told.line = declaration.name, declaration.file, declaration.line
+        raise told from error
+    return {
+        "name": declaration.name,
+        "base": declaration.base,
+        "variant": declaration.variant,
+        "function": function_name(declaration.function),
+        **described,
+        "params": to_wire(effective),
+        "params_model": params.model is not None,
+        "code": components,
+        "notes": notes,
+    }
+
+
+def _described(declaration: Declaration, root: str) -> Message:
+    """What a stage of a pipeline file declares, with paths relative to the project."""
+    inside = _PathsOf(declaration, root)
+    return {
+        "place": {"file": relative(declaration.file, root), "line": declaration.line},
+        "deps": [inside.project(path, "deps") for path in declaration.deps],
+        "outs": [_described_out(out, inside.project(out.path, "outs")) for out in declaration.outs],
+        "mutex": list(declaration.mutex),
+        "cwd": None if declaration.cwd is None else inside.project(declaration.cwd, "cwd"),
+        "resources": to_wire(declaration.resources),
+    }
+
+
+def _described_out(out: Out, path: str) -> Message:
+    axes = (out.x, out.y, out.template) if isinstance(out, Plot) else (None, None, None)
+    return {
+        "path": path,
+        "kind": out.kind,
+        "cache": out.cache,
+        "x": axes[0],
+        "y": axes[1],
+        "template": axes[2],
+    }
+
+
+def _described_target(target: Message) -> Message:
+    """What ``pivot.yaml`` declares, as it came."""
+    return {
+        "place": target.get("place"),
+        "deps": target.get("deps") or [],
+        "outs": target.get("outs") or [],
+        "mutex": target.get("mutex") or [],
+        "cwd": target.get("cwd"),
+        "resources": target.get("resources") or {},
+    }
+
+
+class _PathsOf:
+    """Turns a declaration's paths into paths relative to the project."""
+
+    def __init__(self, declaration: Declaration, root: str) -> None:
+        self._declaration = declaration
+        self._root = root
+
+    def project(self, path: str, argument: str) -> str:
+        """``path`` itself, or its place in the project where it was written as absolute."""
+        if not os.path.isabs(path):
+            return path.replace(os.sep, "/")
+        inside = project_path(path, self._root)
+        if inside is None:
+            raise self.error(f"`{path}` in `{argument}` lies outside the project", argument)
+        return inside
+
+    def error(self, message: str, argument: str, hint: str | None = None) -> PivotError:
+        """An error about a path, with the stage and its place."""
+        declaration = self._declaration
+        return DeclarationError(
+            f"stage `{declaration.name}`: {message}",
+            stage=declaration.name,
+            argument=argument,
+            hint=hint or "paths are relative to the project's root",
+            file=declaration.file,
+            line=declaration.line,
+        )
+
+
+def _code_deps(declaration: Declaration, session: Session, root: str) -> Iterable[Message]:
+    """Components for the code that a stage names as a dependency by hand."""
+    inside = _PathsOf(declaration, root)
+    for item in declaration.code_deps:
+        if not isinstance(item, (str, os.PathLike)):
+            name = getattr(item, "__name__", None) or type(item).__name__
+            components, _ = session.fingerprint(item, str(name))
+            # Only a stage's own function is `self`.
+            for component in components:
+                kind, _, rest = component["name"].partition(":")
+                yield {**component, "name": f"func:{rest}"} if kind == "self" else component
+            continue
+        path = inside.project(os.fspath(item), "code_deps")
+        try:
+            digest = _digest(os.path.join(root, path))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise inside.error(
+                f"cannot read `{path}` of `code_deps`: {reason}", "code_deps"
+            ) from None
+        yield {"name": f"file:{path}", "hash": digest, "file": path, "line": None}
+
+
+def _digest(path: str) -> str:
+    """The content of a file, or of all files below a directory, in 16 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    if not os.path.isdir(path):
+        with open(path, "rb") as file:  # the recorder notes what is opened
+            digest.update(file.read())
+        return digest.hexdigest()
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(files):
+            inner = os.path.join(folder, name)
+            with open(inner, "rb") as file:
+                content = file.read()
+            label = os.path.relpath(inner, path).encode("utf-8", "surrogateescape")
+            digest.update(b"%d:%s%d:" % (len(label), label, len(content)))
+            digest.update(content)
+    return digest.hexdigest()

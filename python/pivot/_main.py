@@ -1,0 +1,119 @@
+"""The helper process: says hello, answers one request, ends.
+
+The ``pivot`` program starts it as ``python DIR --fd N``, with a socket as descriptor N, user
+code's prints on descriptors 1 and 2, and nothing to read on 0. Setting up the process happens
+here; what a request means is in ``_inspect`` and ``_run``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import sys
+from typing import NoReturn
+
+from pivot._errors import InternalError, PivotError
+from pivot._failure import failed, internal
+from pivot._fingerprint import Session
+from pivot._inspect import inspect_project
+from pivot._protocol import Channel, ChannelClosed, Message, hello
+from pivot._run import flush_streams, run_stage
+
+_exit_now = os._exit
+
+
+def main() -> None:
+    """Serves the request that comes over the socket; the process's ``__main__`` calls it."""
+    channel = _channel(sys.argv)
+    try:
+        channel.send(hello())
+        request = channel.receive()
+    except ChannelClosed:
+        return  # nobody needs an answer any more
+    kind = request.get("type")
+    if kind == "inspect":
+        _leave(channel, _answer_inspect(request))
+    elif kind == "run":
+        raise SystemExit(_answer_run(request, channel))
+    else:
+        told = InternalError(f"Pivot's helper does not know the request {kind!r}")
+        _leave(channel, {"type": "failed", "error": failed(told, "")})
+
+
+def _answer_inspect(request: Message) -> Message:
+    root: str = request["root"]
+    try:
+        session = _set_up(request, observe=False)
+        return inspect_project(request, session)
+    except PivotError as error:
+        return {"type": "failed", "error": failed(error, root)}
+    except BaseException as error:
+        return {"type": "failed", "error": failed(internal(error), root)}
+
+
+def _answer_run(request: Message, channel: Channel) -> int:
+    """Sends the result and returns the exit status, leaving the interpreter to end by itself.
+
+    Only that closes files which the stage left open and runs what it registered for the end.
+    """
+    try:
+        session = _set_up(request, observe=True)
+        result = run_stage(request, session)
+    except BaseException as error:
+        told = internal(error)
+        error_frame = {"type": "PivotError", "message": told.message, "traceback": told.traceback}
+        result = {"type": "result", "ok": False, "error": error_frame}
+    try:
+        channel.send(result)
+    except ChannelClosed:
+        return 1
+    channel.close()
+    return 0 if result["ok"] else 1
+
+
+def _set_up(request: Message, *, observe: bool) -> Session:
+    """Makes this process look to user code like ``python pipeline.py`` in the project's root."""
+    root: str = request["root"]
+    entry: Message = request["entry"]
+    os.chdir(root)
+    with contextlib.suppress(Exception):  # without a standard error there is nothing to enable
+        faulthandler.enable()
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+    folders = [root]
+    file = entry.get("file")
+    if file is not None:
+        folders.insert(0, os.path.dirname(os.path.join(root, *file.split("/"))))
+    sys.argv = [file if file is not None else str(request.get("stage") or "pivot.yaml")]
+    roots = list(dict.fromkeys(folders))
+    # Behind our own folder: a `pivot.py` of the project must not take its place.
+    sys.path[1:1] = roots
+    settings: Message = request.get("settings") or {}
+    session = Session(
+        root,
+        [folder for folder in roots if folder != root],
+        observe=observe,
+        packages=settings.get("packages") or "exact",
+    )
+    session.start()
+    return session
+
+
+def _leave(channel: Channel, answer: Message) -> NoReturn:
+    """Sends the answer and ends at once: threads that an import started have nothing to say."""
+    flush_streams()
+    status = 0
+    try:
+        channel.send(answer)
+    except ChannelClosed:
+        status = 1
+    _exit_now(status)
+
+
+def _channel(arguments: list[str]) -> Channel:
+    if len(arguments) != 3 or arguments[1] != "--fd" or not arguments[2].isdecimal():
+        sys.exit("this is started by the `pivot` program")
+    return Channel(int(arguments[2]))
