@@ -1,0 +1,163 @@
+//! The settings of a project on this machine: `.pivot/config.yaml`.
+//!
+//! A person writes the file; Pivot reads it, and never writes it anew. A key that is not known
+//! is an error, since a misspelt setting would otherwise do nothing in silence.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use pivot_cache::CheckoutMode;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// What `.pivot/config.yaml` says; a missing file says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Remotes by name.
+    pub remotes: BTreeMap<String, String>,
+    /// The remote that is used when none is named.
+    pub default_remote: Option<String>,
+    /// The interpreter that runs stages, relative to the project.
+    pub python: Option<PathBuf>,
+    /// Where and how the cache keeps outputs.
+    pub cache: CacheConfig,
+    /// How runs behave.
+    pub core: CoreConfig,
+}
+
+/// The part of the configuration about the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// The cache's directory, relative to the project; `.pivot/cache` unless set.
+    pub dir: Option<PathBuf>,
+    /// How outputs are brought back into the project.
+    pub checkout_mode: CheckoutSetting,
+}
+
+/// The part of the configuration about runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CoreConfig {
+    /// How many stages run at the same time; the number of processors unless set.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// How outputs are brought back into the project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckoutSetting {
+    /// A reflink where the file system can, else a copy of small and a hard link of large files.
+    #[default]
+    Auto,
+    /// Always a copy.
+    Copy,
+    /// Always a reflink.
+    Reflink,
+    /// Always a hard link.
+    Hardlink,
+    /// Always a symbolic link.
+    Symlink,
+}
+
+impl From<CheckoutSetting> for CheckoutMode {
+    fn from(setting: CheckoutSetting) -> Self {
+        match setting {
+            CheckoutSetting::Auto => Self::Auto,
+            CheckoutSetting::Copy => Self::Copy,
+            CheckoutSetting::Reflink => Self::Reflink,
+            CheckoutSetting::Hardlink => Self::Hardlink,
+            CheckoutSetting::Symlink => Self::Symlink,
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file says something that is not understood.
+    #[error("{message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Line and column, both counted from 1.
+        position: Option<(u64, u64)>,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the configuration of the project at `root`.
+    ///
+    /// # Errors
+    /// When the file exists but cannot be read or understood.
+    pub fn read(root: &Path) -> Result<Self, ConfigError> {
+        let path = root.join(".pivot/config.yaml");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(&text).map_err(|error| {
+            let position = error.location().map(|at| (at.line(), at.column()));
+            ConfigError::Content { path, position, message: first_line(&error.to_string()) }
+        })
+    }
+}
+
+/// The parser renders a snippet below its first line; the place is shown by our own message.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match line.split_once(": ") {
+        Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
+        _ => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".pivot")).unwrap();
+        fs::write(dir.path().join(".pivot/config.yaml"), text).unwrap();
+        Config::read(dir.path())
+    }
+
+    #[test]
+    fn the_documented_form_is_read() {
+        let text = "remotes:\n  origin: s3://my-bucket/pivot-cache\ndefault_remote: origin\n";
+        let config = read(text).unwrap();
+        assert_eq!(config.remotes["origin"], "s3://my-bucket/pivot-cache");
+        assert_eq!(config.default_remote.as_deref(), Some("origin"));
+        assert_eq!(read("# nothing yet\n").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_an_error_with_its_place() {
+        let error = read("cache:\n  checkout_mod: copy\n").unwrap_err();
+        let ConfigError::Content { position: Some((line, _)), message, .. } = error else {
+            panic!("no place in {error:?}");
+        };
+        assert_eq!(line, 2);
+        assert!(message.contains("checkout_mod"), "{message}");
+    }
+}

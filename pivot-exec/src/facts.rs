@@ -1,0 +1,114 @@
+//! What lies on disk and in the cache when a run is planned.
+
+use std::collections::HashMap;
+
+use pivot_cache::{Cache, CacheError, Content, State};
+use pivot_dag::TaskId;
+use pivot_lock::{Artifact, Found, LockError};
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::load::Loaded;
+use crate::plan::{Memory, MissingDep, Plan, PlanInput, plan};
+use crate::project::OpenProject;
+use crate::run_cache::{self, RunKey};
+
+/// The cache and the state, as the plan asks them.
+pub(crate) struct CacheMemory<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) state: &'a State,
+}
+
+impl Memory for CacheMemory<'_> {
+    fn holds(&self, content: &Content) -> bool {
+        self.cache.holds(content)
+    }
+
+    fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>> {
+        run_cache::look_up(self.state, key)
+    }
+}
+
+/// Why no plan can be made.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// Dependencies that no stage writes are not there.
+    #[error("dependencies are missing")]
+    MissingDeps(Vec<MissingDep>),
+    /// Something on disk cannot be read.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A lock cannot be read.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+}
+
+/// A plan and what was found on the way.
+#[derive(Debug)]
+pub struct Planned {
+    /// What a run would do.
+    pub plan: Plan,
+    /// The locks of all stages, by their number.
+    pub locks: Vec<Found>,
+}
+
+/// Looks at the locks and the files of the selected stages and plans a run.
+///
+/// # Errors
+/// When a dependency is missing, or something cannot be read.
+pub fn make_plan(
+    project: &OpenProject,
+    loaded: &Loaded,
+    selected: &[TaskId],
+    is_forced: &dyn Fn(TaskId) -> bool,
+) -> Result<Planned, PlanError> {
+    let stages = loaded.pipeline.stages();
+    let mut locks = Vec::new();
+    locks.resize_with(stages.len(), || Found::Absent);
+    let read: Vec<(usize, Found)> = selected
+        .par_iter()
+        .with_min_len(64)
+        .map(|task| {
+            let index = task.index();
+            Ok((index, project.locks.read(stages[index].name.as_str())?))
+        })
+        .collect::<Result<_, LockError>>()?;
+    for (index, found) in read {
+        locks[index] = found;
+    }
+
+    let workspace = project.workspace();
+    let mut paths: Vec<(&str, bool)> = Vec::new();
+    for task in selected {
+        let stage = &stages[task.index()];
+        paths.extend(stage.deps.iter().map(|dep| (dep.as_str(), true)));
+        paths.extend(stage.outs.iter().map(|out| (out.path.as_str(), false)));
+    }
+    // A path that is both comes first as an output, whose errors are no obstacle.
+    paths.sort_unstable();
+    paths.dedup_by_key(|(path, _)| *path);
+    let contents: HashMap<&str, Option<Content>> = paths
+        .par_iter()
+        .with_min_len(64)
+        .map(|(path, is_dep)| match workspace.content(path) {
+            Ok(content) => Ok((*path, content)),
+            Err(error) if *is_dep => Err(error),
+            Err(_) => Ok((*path, None)),
+        })
+        .collect::<Result<_, CacheError>>()?;
+
+    let memory = CacheMemory { cache: &project.cache, state: &project.state };
+    let plan = plan(&PlanInput {
+        stages,
+        graph: loaded.pipeline.graph(),
+        codes: &loaded.codes,
+        params: &loaded.params,
+        locks: &locks,
+        selected,
+        is_forced,
+        on_disk: &|path| contents.get(path).copied().flatten(),
+        memory: &memory,
+    })
+    .map_err(PlanError::MissingDeps)?;
+    Ok(Planned { plan, locks })
+}

@@ -1,0 +1,75 @@
+//! One process at a time runs a stage: a kernel lock on a file per stage.
+//!
+//! The kernel frees the lock when its holder dies, however it dies, so nothing has to be
+//! cleaned up and a reused process id cannot block anybody. The text in the file only serves
+//! messages.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// The right to run one stage, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct StageGuard {
+    _file: File,
+}
+
+/// The answer to an attempt to take a guard.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// The stage may run.
+    Taken(StageGuard),
+    /// Another process runs it; its id, where it could be read.
+    Held(Option<u32>),
+}
+
+/// Takes the guard of `stage` if it is free.
+///
+/// # Errors
+/// When the file cannot be made or locked; the path is the second part.
+pub(crate) fn try_take(dir: &Path, stage: &str) -> Result<Attempt, (io::Error, PathBuf)> {
+    let path = dir.join(format!("{stage}.flock"));
+    let at = |error: io::Error| (error, path.clone());
+    fs::create_dir_all(dir).map_err(at)?;
+    let mut options = OpenOptions::new();
+    // Never truncated on opening: the text belongs to whoever holds the lock.
+    let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(at)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            let text = format!("{}\n", std::process::id());
+            // The text is for messages: a full disk must not keep the stage from running.
+            let _ = file.set_len(0).and_then(|()| file.rewind());
+            let _ = file.write_all(text.as_bytes());
+            Ok(Attempt::Taken(StageGuard { _file: file }))
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let _ = file.take(32).read_to_string(&mut text);
+            Ok(Attempt::Held(text.trim().parse().ok()))
+        }
+        // A file system without locks: better unguarded than not at all.
+        Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {
+            Ok(Attempt::Taken(StageGuard { _file: file }))
+        }
+        Err(error) => Err(at(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_guard_names_its_holder_and_is_free_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let Ok(Attempt::Taken(guard)) = try_take(dir.path(), "train") else { panic!("not taken") };
+        let held = try_take(dir.path(), "train").unwrap();
+        assert!(matches!(held, Attempt::Held(Some(pid)) if pid == std::process::id()));
+        assert!(matches!(try_take(dir.path(), "other"), Ok(Attempt::Taken(_))));
+        drop(guard);
+        assert!(matches!(try_take(dir.path(), "train"), Ok(Attempt::Taken(_))));
+    }
+}

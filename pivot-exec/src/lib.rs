@@ -1,0 +1,51 @@
+//! Plan, schedule, run and commit the stages of a pipeline.
+//!
+//! [`OpenProject`] is a project on disk, [`load`](load()) finds out what its stages are and what
+//! code they depend on, [`make_plan`] decides what a run would do, and [`run`](run()) does it.
+//! Deciding and doing are apart: a [`Plan`] is a value, the same for `pivot run`, `run -n`,
+//! `--explain` and `status`.
+//!
+//! ```no_run
+//! use pivot_exec::{LoadOptions, OpenProject, OnFailure, Reach, RunOptions};
+//! use pivot_pipeline::Project;
+//!
+//! let project = OpenProject::open(Project::discover(std::path::Path::new("."))?)?;
+//! let loaded = pivot_exec::load(&project, &LoadOptions::default())?;
+//! let selected = pivot_exec::select(&loaded.pipeline, &[], Reach::WithUpstream)?;
+//! let planned = pivot_exec::make_plan(&project, &loaded, &selected, &|_| false)?;
+//! let options = RunOptions { jobs: std::num::NonZeroUsize::MIN, on_failure: OnFailure::Stop };
+//! let summary = pivot_exec::run(&project, &loaded, planned.plan, &options, &mut |event| {
+//!     eprintln!("{event:?}");
+//! })?;
+//! assert!(summary.is_success());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod durations;
+mod facts;
+mod guard;
+mod load;
+mod outcome;
+mod outputs;
+mod plan;
+mod project;
+mod run;
+mod run_cache;
+mod select;
+mod signals;
+mod stage_run;
+mod words;
+mod worker;
+
+pub use config::{CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig};
+pub use facts::{PlanError, Planned, make_plan};
+pub use load::{LoadError, LoadOptions, Loaded, StageCode, load};
+pub use outcome::{Event, Outcome, StageFailure, Summary};
+pub use pivot_dag::{OnFailure, TaskId};
+pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
+pub use project::{OpenProject, make_layout};
+pub use run::{RunError, RunOptions, run};
+pub use select::{Reach, select};
+pub use signals::Interrupt;
+pub use worker::Stream;

@@ -1,0 +1,411 @@
+//! What the pipeline is: its stages, their effective params and the code they depend on.
+//!
+//! Python is asked only when something may have changed that it would answer differently to.
+//! The last answer is kept in the state together with the witness of the import; while all of
+//! it still holds, no Python starts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pivot_cache::Table;
+use pivot_dag::TaskId;
+use pivot_fingerprint::{
+    CodeHash, Component, Entry, Holds, InspectError, InspectRequest, Inspection, Interpreter,
+    InterpreterError, Manifest, Note, Search, SourcePlace, Witness,
+};
+use pivot_pipeline::{
+    Action, DeclaredStage, Definition, Override, Overrides, PARAMS_FILE, ParamsFile, Pipeline,
+    PipelineError, PythonAction, Stage, StageName,
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::project::OpenProject;
+
+/// How to load a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// `stage.key=value` texts that go before params.yaml.
+    pub overrides: Vec<String>,
+    /// The interpreter to use in any case.
+    pub python: Option<PathBuf>,
+}
+
+/// What a stage's code consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageCode {
+    /// The parts with their hashes and places.
+    pub manifest: Manifest,
+    /// What is covered more coarsely than usual, and why.
+    pub notes: Vec<Note>,
+}
+
+/// A pipeline with all that is known of it before its files are looked at.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The stages and their graph.
+    pub pipeline: Pipeline,
+    /// The code of each stage, by its number.
+    pub codes: Vec<StageCode>,
+    /// The effective params of each stage, by its number.
+    pub params: Vec<serde_json::Value>,
+    /// What runs the Python stages; `None` if there are none.
+    pub python: Option<Interpreter>,
+    /// Things that the user should know, such as an unused section of params.yaml.
+    pub notices: Vec<String>,
+    witness: Witness,
+}
+
+/// Why a pipeline could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The definition is wrong.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// There is no Python to ask.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// Python could not import the pipeline.
+    #[error("{source}")]
+    Inspect {
+        /// What Python says.
+        source: InspectError,
+        /// Where the values in question are written, if it is about params.
+        params: Box<ParamsFile>,
+    },
+    /// A file of the definition cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file, relative to the project.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The last answer, as the state keeps it.
+#[derive(Default, Serialize, Deserialize)]
+struct Remembered {
+    question: String,
+    stages: Vec<Stage>,
+    codes: Vec<StageCode>,
+    witness: Witness,
+    notices: Vec<String>,
+}
+
+const REMEMBERED_KEY: &[u8] = b"pipeline";
+
+/// Finds out what the pipeline of `project` is.
+///
+/// # Errors
+/// When the definition, the user's modules or the params are wrong, or there is no Python.
+pub fn load(project: &OpenProject, options: &LoadOptions) -> Result<Loaded, LoadError> {
+    let search = Search::from_environment(project.root())
+        .explicit(options.python.clone())
+        .configured(project.config.python.clone());
+    let python = Interpreter::find(&search);
+    let definition = match &project.project.definition {
+        Definition::Yaml(file) => read(project.root(), file)?,
+        Definition::Python(_) => Some(Vec::new()),
+    };
+    let params = read(project.root(), PARAMS_FILE)?;
+    let question = question(project, options, &python, &definition, &params);
+
+    if let Some(remembered) = recall(project, &question) {
+        return assemble(project, remembered, python);
+    }
+    let remembered = ask(project, options, &python, question)?;
+    // Values given on the command line are for one run; they shall not displace the usual answer.
+    if options.overrides.is_empty() {
+        remember(project, &remembered);
+        project.state.flush();
+    }
+    assemble(project, remembered, python)
+}
+
+fn read(root: &Path, file: &str) -> Result<Option<Vec<u8>>, LoadError> {
+    match fs::read(root.join(file)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LoadError::Read { path: file.to_owned(), source }),
+    }
+}
+
+/// Everything outside the witness that the answer depends on.
+fn question(
+    project: &OpenProject,
+    options: &LoadOptions,
+    python: &Result<Interpreter, InterpreterError>,
+    definition: &Option<Vec<u8>>,
+    params: &Option<Vec<u8>>,
+) -> String {
+    let digest = |bytes: &Option<Vec<u8>>| {
+        bytes.as_ref().map(|bytes| xxhash_rust::xxh3::xxh3_128(bytes).to_string())
+    };
+    let python = python.as_ref().ok().map(|python| python.path.display().to_string());
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter(|(name, _)| name.to_string_lossy().starts_with("PYTHON"))
+        .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+        .collect();
+    let parts = serde_json::json!([
+        env!("CARGO_PKG_VERSION"),
+        pivot_fingerprint::package_digest(),
+        project.root(),
+        project.project.definition.file(),
+        digest(definition),
+        digest(params),
+        options.overrides,
+        python,
+        environment,
+    ]);
+    parts.to_string()
+}
+
+fn recall(project: &OpenProject, question: &str) -> Option<Remembered> {
+    let bytes = project.state.get(Table::Pipeline, REMEMBERED_KEY)?;
+    let mut remembered: Remembered = serde_json::from_slice(&bytes).ok()?;
+    if remembered.question != question {
+        return None;
+    }
+    if let Holds::Refreshed(witness) = remembered.witness.check().ok()? {
+        remembered.witness = *witness;
+        remember(project, &remembered);
+    }
+    Some(remembered)
+}
+
+fn remember(project: &OpenProject, remembered: &Remembered) {
+    let bytes = serde_json::to_vec(remembered).expect("strings and numbers can be written");
+    project.state.put(Table::Pipeline, REMEMBERED_KEY, &bytes);
+}
+
+fn assemble(
+    project: &OpenProject,
+    remembered: Remembered,
+    python: Result<Interpreter, InterpreterError>,
+) -> Result<Loaded, LoadError> {
+    let is_python = |stage: &Stage| matches!(stage.action, Action::Python(_));
+    let needs_python = remembered.stages.iter().any(is_python);
+    let pipeline = Pipeline::new(project.project.clone(), remembered.stages)?;
+    Ok(Loaded {
+        params: pipeline.stages().iter().map(|stage| stage.params.to_json()).collect(),
+        pipeline,
+        codes: remembered.codes,
+        python: if needs_python { Some(python?) } else { None },
+        notices: remembered.notices,
+        witness: remembered.witness,
+    })
+}
+
+/// Reads the definition, and asks Python about what only Python knows.
+fn ask(
+    project: &OpenProject,
+    options: &LoadOptions,
+    python: &Result<Interpreter, InterpreterError>,
+    question: String,
+) -> Result<Remembered, LoadError> {
+    let params = ParamsFile::read(project.root())?;
+    let declared = project.project.read_definition()?;
+    let names: Option<Vec<&StageName>> =
+        declared.as_ref().map(|stages| stages.iter().map(|stage| &stage.name).collect());
+    let parse = |text: &String| match &names {
+        Some(names) => Override::parse(text, names.iter().copied()),
+        None => Override::parse_before_stages(text),
+    };
+    let set: Vec<Override> = options.overrides.iter().map(parse).collect::<Result<_, _>>()?;
+    let overrides = Overrides::new(&params, &set)?;
+
+    let answer = match declared {
+        None => from_python_file(project, &overrides, python, params)?,
+        Some(stages) => from_yaml(project, stages, &overrides, python, params)?,
+    };
+    let (mut remembered, params) = answer;
+    remembered.question = question;
+    for (stage, code) in remembered.stages.iter().zip(&mut remembered.codes) {
+        code.manifest = with_declared_parts(stage, std::mem::take(&mut code.manifest));
+    }
+    // Only now is it known which stages there are: an override of none must not pass in silence.
+    for text in &options.overrides {
+        Override::parse(text, remembered.stages.iter().map(|stage| &stage.name))?;
+    }
+    let known = remembered.stages.iter().map(|stage| &stage.name);
+    for unknown in params.unknown_stages(known) {
+        let (name, place) = (unknown.name, unknown.place);
+        let similar = unknown.suggestion.map(|name| format!("; did you mean `{name}`?"));
+        let similar = similar.unwrap_or_default();
+        remembered.notices.push(format!("{place}: there is no stage `{name}`{similar}"));
+    }
+    Ok(remembered)
+}
+
+/// The stages that `pipeline.py` declares when it is imported.
+fn from_python_file(
+    project: &OpenProject,
+    overrides: &Overrides,
+    python: &Result<Interpreter, InterpreterError>,
+    params: ParamsFile,
+) -> Result<(Remembered, ParamsFile), LoadError> {
+    let entry = Entry::File(project.project.definition.file().to_owned());
+    let (inspection, params) = inspect(project, entry, overrides, python, params)?;
+    let mut remembered = Remembered { witness: inspection.witness, ..Remembered::default() };
+    for stage in inspection.stages {
+        remembered.stages.push(DeclaredStage::from_json(&stage.declared)?.into_stage()?);
+        remembered.codes.push(StageCode { manifest: stage.manifest, notes: stage.notes });
+    }
+    Ok((remembered, params))
+}
+
+/// The stages of `pivot.yaml`; Python knows the code and the models of those it runs.
+fn from_yaml(
+    project: &OpenProject,
+    mut stages: Vec<Stage>,
+    overrides: &Overrides,
+    python: &Result<Interpreter, InterpreterError>,
+    params: ParamsFile,
+) -> Result<(Remembered, ParamsFile), LoadError> {
+    let targets = match pivot_pipeline::python_targets(&stages) {
+        serde_json::Value::Array(targets) => targets,
+        _ => Vec::new(),
+    };
+    let mut by_name: HashMap<String, StageCode> = HashMap::new();
+    let mut witness = Witness::default();
+    let mut params = params;
+    overrides.apply(&mut stages)?;
+    if !targets.is_empty() {
+        let (inspection, back) =
+            inspect(project, Entry::Targets(targets), overrides, python, params)?;
+        params = back;
+        witness = inspection.witness;
+        let declared: Vec<DeclaredStage> = inspection
+            .stages
+            .iter()
+            .map(|stage| DeclaredStage::from_json(&stage.declared))
+            .collect::<Result<_, _>>()?;
+        pivot_pipeline::adopt(&mut stages, &declared)?;
+        for stage in inspection.stages {
+            let code = StageCode { manifest: stage.manifest, notes: stage.notes };
+            by_name.insert(stage.name, code);
+        }
+    }
+    let code_of = |stage: &Stage| match &stage.action {
+        Action::Python(_) => by_name.remove(stage.name.as_str()).unwrap_or_default(),
+        Action::Shell { command } => command_code(stage, command),
+    };
+    let codes = stages.iter().map(code_of).collect();
+    Ok((Remembered { stages, codes, witness, ..Remembered::default() }, params))
+}
+
+fn inspect(
+    project: &OpenProject,
+    entry: Entry,
+    overrides: &Overrides,
+    python: &Result<Interpreter, InterpreterError>,
+    params: ParamsFile,
+) -> Result<(Inspection, ParamsFile), LoadError> {
+    let python = python.as_ref().map_err(Clone::clone)?;
+    let mut request = InspectRequest::new(project.root(), entry);
+    request.overrides = overrides.to_json();
+    match pivot_fingerprint::inspect(python, &request) {
+        Ok(inspection) => Ok((inspection, params)),
+        Err(source) => Err(LoadError::Inspect { source, params: Box::new(params) }),
+    }
+}
+
+/// What a shell stage's code is: its command.
+fn command_code(stage: &Stage, command: &str) -> StageCode {
+    let name = format!("cmd:{}", stage.name.base());
+    let manifest = Manifest::new(vec![component(name, command.as_bytes(), stage)]);
+    StageCode { manifest, notes: Vec::new() }
+}
+
+fn component(name: String, bytes: &[u8], stage: &Stage) -> Component {
+    let place = SourcePlace { file: stage.place.file.to_string(), line: stage.place.line };
+    let hash = CodeHash::from_u64(xxhash_rust::xxh64::xxh64(bytes, 0));
+    Component { name, hash, place: Some(place) }
+}
+
+/// Adds what is declared and changes the result, but is neither code nor a path: the folder, and
+/// for a function the order in which dependencies and outputs become arguments.
+fn with_declared_parts(stage: &Stage, manifest: Manifest) -> Manifest {
+    let mut parts = Vec::new();
+    if let Some(cwd) = &stage.cwd {
+        parts.push(component("cwd".to_owned(), cwd.as_str().as_bytes(), stage));
+    }
+    if matches!(stage.action, Action::Python(_)) {
+        let deps = stage.deps.iter().map(|dep| dep.as_str());
+        let outs = stage.outs.iter().map(|out| out.path.as_str());
+        for (name, order) in [("order:deps", order(deps)), ("order:outs", order(outs))] {
+            // The usual case costs no line in the lock.
+            if !order.is_sorted() {
+                let text = format!("{order:?}");
+                parts.push(component(name.to_owned(), text.as_bytes(), stage));
+            }
+        }
+    }
+    if parts.is_empty() {
+        return manifest;
+    }
+    parts.extend(manifest.components().iter().cloned());
+    Manifest::new(parts)
+}
+
+/// For each path, in the order of declaration, its place among the sorted paths.
+fn order<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<usize> {
+    let paths: Vec<&str> = paths.collect();
+    let mut sorted: Vec<usize> = (0..paths.len()).collect();
+    sorted.sort_by_key(|index| paths[*index]);
+    let mut order = vec![0; paths.len()];
+    for (rank, index) in sorted.into_iter().enumerate() {
+        order[index] = rank;
+    }
+    order
+}
+
+impl Loaded {
+    /// The request that makes the helper run a Python stage.
+    pub(crate) fn run_request(&self, task: TaskId) -> Option<serde_json::Value> {
+        let stage = self.pipeline.stage(task);
+        let Action::Python(action) = &stage.action else { return None };
+        let project = self.pipeline.project();
+        let entry = match action {
+            PythonAction::Target(target) => serde_json::json!({ "python": target }),
+            PythonAction::Function { .. } => {
+                serde_json::json!({ "file": project.definition.file() })
+            }
+        };
+        let outs = stage
+            .outs
+            .iter()
+            .map(|out| serde_json::json!({ "path": out.path.as_str(), "kind": out.kind.as_str() }));
+        Some(serde_json::json!({
+            "type": "run",
+            "root": project.root,
+            "entry": entry,
+            "stage": stage.name.as_str(),
+            "params": self.params[task.index()],
+            "deps": stage.deps.iter().map(|dep| dep.as_str()).collect::<Vec<_>>(),
+            "outs": outs.collect::<Vec<_>>(),
+            "variant": stage.name.variant(),
+            "cwd": stage.cwd.as_ref().map(|cwd| cwd.as_str()),
+        }))
+    }
+
+    /// The first file that was executed with other bytes than were inspected.
+    pub(crate) fn changed_source(&self, executed: &BTreeMap<String, String>) -> Option<String> {
+        self.witness.changed_source(&self.pipeline.project().root, executed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::order;
+
+    #[test]
+    fn the_order_of_paths_is_independent_of_their_names() {
+        assert_eq!(order(["b", "a", "c"].into_iter()), [1, 0, 2]);
+        assert_eq!(order(["y", "x", "z"].into_iter()), [1, 0, 2]);
+        assert!(order(["a", "b"].into_iter()).is_sorted());
+    }
+}

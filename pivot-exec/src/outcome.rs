@@ -1,0 +1,194 @@
+//! How stages end, and what a run tells while it goes on.
+
+use std::io;
+use std::time::Duration;
+
+use pivot_cache::CacheError;
+use pivot_fingerprint::HelperError;
+use pivot_lock::LockError;
+use thiserror::Error;
+
+use crate::plan::Cause;
+use crate::signals::Interrupt;
+use crate::worker::Stream;
+
+/// Why a stage failed.
+#[derive(Debug, Error)]
+pub enum StageFailure {
+    /// The stage's process could not be started.
+    #[error("the stage's process could not be started")]
+    Start(#[source] io::Error),
+    /// Python could not be started.
+    #[error(transparent)]
+    Helper(HelperError),
+    /// The stage's code raised an exception.
+    #[error("{kind}: {message}")]
+    Raised {
+        /// The exception's type.
+        kind: String,
+        /// Its message.
+        message: String,
+        /// What to do about it, when Pivot knows.
+        hint: Option<String>,
+        /// The user's own frames, as Python prints them.
+        traceback: Option<String>,
+    },
+    /// The process ended with a code other than 0.
+    #[error("ended with exit code {code}")]
+    Exit {
+        /// The code.
+        code: i32,
+    },
+    /// A signal ended the process.
+    #[error("was killed by signal {signal} ({})", signal_name(*.signal))]
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The process ended with code 0 in the middle of the stage.
+    #[error("ended without a result: did it call `os._exit`?")]
+    NoResult,
+    /// The run was interrupted.
+    #[error("was stopped")]
+    Cancelled,
+    /// The stage did not write what it declares.
+    #[error("did not write its output {}", crate::words::quoted_list(.paths))]
+    OutputsMissing {
+        /// The outputs, relative to the project.
+        paths: Vec<String>,
+    },
+    /// A dependency is not what it was when the stage started.
+    #[error("its dependency `{path}` changed while it ran")]
+    InputChanged {
+        /// The dependency, relative to the project.
+        path: String,
+    },
+    /// A source file is not what the fingerprint was taken of.
+    #[error("`{path}` was edited after the run began")]
+    SourceChanged {
+        /// The file, relative to the project.
+        path: String,
+    },
+    /// A dependency does not exist when the stage is about to start.
+    #[error("its dependency `{path}` does not exist")]
+    InputMissing {
+        /// The dependency, relative to the project.
+        path: String,
+    },
+    /// The cache could not do its part.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The lock could not be read or written.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// What the stage did cannot be written down in a lock.
+    #[error("cannot be recorded: {0}")]
+    Unlockable(String),
+    /// A file in the project could not be changed.
+    #[error("cannot {action} `{path}`")]
+    Workspace {
+        /// Completes "cannot …".
+        action: &'static str,
+        /// Relative to the project where it lies inside.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn signal_name(number: i32) -> &'static str {
+    match number {
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGKILL => "killed; was the machine out of memory?",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "arithmetic error",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTERM => "terminated",
+        libc::SIGINT => "interrupted",
+        _ => "signal",
+    }
+}
+
+/// How one stage of a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was executed.
+    Ran {
+        /// Wall-clock time of its process.
+        elapsed: Duration,
+    },
+    /// Nothing was to be done.
+    Unchanged,
+    /// Its outputs came from the cache; the lock was right.
+    Restored,
+    /// An earlier run with the same code, params and dependencies was found.
+    FromRunCache,
+    /// It failed.
+    Failed(Box<StageFailure>),
+    /// It was not started, since a stage that it needs failed.
+    Blocked {
+        /// The name of the stage that failed.
+        upstream: String,
+    },
+    /// It was not started, since the run ended before its turn.
+    NotStarted,
+}
+
+/// What a run tells while it goes on. Names are stage names.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A stage's process starts.
+    Started {
+        /// The stage.
+        stage: &'a str,
+        /// Why it runs.
+        causes: &'a [Cause],
+    },
+    /// A stage printed a line.
+    Printed {
+        /// The stage.
+        stage: &'a str,
+        /// Where it printed to.
+        stream: Stream,
+        /// The line without its end.
+        line: &'a str,
+    },
+    /// A stage came to its end.
+    Ended {
+        /// The stage.
+        stage: &'a str,
+        /// How it ended.
+        outcome: &'a Outcome,
+        /// Why it ran, if it ran.
+        causes: &'a [Cause],
+        /// The last part of what it printed.
+        tail: &'a str,
+    },
+    /// Something that the user should know, although all goes on.
+    Notice {
+        /// One sentence.
+        text: String,
+    },
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub struct Summary {
+    /// The selected stages with their outcomes, in the graph's order.
+    pub outcomes: Vec<(String, Outcome)>,
+    /// The signal that ended the run early.
+    pub interrupted: Option<Interrupt>,
+    /// Wall-clock time of the whole run.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Whether everything that was asked for is done.
+    pub fn is_success(&self) -> bool {
+        let done = |outcome: &Outcome| {
+            !matches!(outcome, Outcome::Failed(_) | Outcome::Blocked { .. } | Outcome::NotStarted)
+        };
+        self.interrupted.is_none() && self.outcomes.iter().all(|(_, outcome)| done(outcome))
+    }
+}

@@ -1,0 +1,117 @@
+//! Makes room for a stage's outputs and never destroys bytes that nobody else has.
+//!
+//! Before anything at an output path is removed, its content must be in the cache or be what
+//! the stage's lock says the stage wrote. Everything else is moved to `.pivot/saved/`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pivot_cache::{Cache, CheckoutMode, Content, Workspace};
+
+use crate::outcome::StageFailure;
+
+/// What the workspace side of a stage needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) cache: &'a Cache,
+    pub(crate) workspace: &'a Workspace<'a>,
+    pub(crate) mode: CheckoutMode,
+}
+
+/// Something that was moved out of the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SetAside {
+    pub(crate) path: String,
+    /// Where it is now, relative to the project.
+    pub(crate) saved: String,
+}
+
+impl Site<'_> {
+    fn failure(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> StageFailure {
+        let path = path.to_owned();
+        move |source| StageFailure::Workspace { action, path, source }
+    }
+
+    /// Removes what is at the output `path`, or sets it aside when it is not `recorded` and in
+    /// no cache object, and makes the directory for it.
+    pub(crate) fn clear(
+        &self,
+        path: &str,
+        recorded: Option<&Content>,
+    ) -> Result<Option<SetAside>, StageFailure> {
+        let full = self.root.join(path);
+        let found = match fs::symlink_metadata(&full) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            other => Some(other.map_err(Self::failure("read", path))?),
+        };
+        let mut set_aside = None;
+        if let Some(found) = found {
+            if self.is_expendable(path, recorded)? {
+                let removed =
+                    if found.is_dir() { fs::remove_dir_all(&full) } else { fs::remove_file(&full) };
+                removed.map_err(Self::failure("remove the old output", path))?;
+            } else {
+                set_aside = Some(self.set_aside(path)?);
+            }
+            self.workspace.forget(path);
+        }
+        if let Some(parent) = full.parent() {
+            fs::create_dir_all(parent).map_err(Self::failure("make the directory of", path))?;
+        }
+        Ok(set_aside)
+    }
+
+    /// Whether the bytes at `path` can be had again.
+    fn is_expendable(&self, path: &str, recorded: Option<&Content>) -> Result<bool, StageFailure> {
+        match self.workspace.content(path) {
+            Ok(None) => Ok(false),
+            Ok(Some(content)) if Some(&content) == recorded => Ok(true),
+            // An object that is damaged does not count: it is hashed before it is relied on.
+            Ok(Some(content)) => {
+                Ok(self.cache.holds(&content) && self.cache.verify(&content).is_ok())
+            }
+            // What cannot be read, such as a named pipe, is nobody's output: keep it.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn set_aside(&self, path: &str) -> Result<SetAside, StageFailure> {
+        let flat = path.replace('/', "__");
+        let dir = self.root.join(".pivot/saved");
+        let free = |number: u32| {
+            let name = if number == 0 { flat.clone() } else { format!("{flat}.{number}") };
+            let target = dir.join(&name);
+            fs::symlink_metadata(&target).is_err().then_some((name, target))
+        };
+        let (name, target): (String, PathBuf) =
+            (0..).find_map(free).expect("some number is not taken");
+        fs::create_dir_all(&dir)
+            .and_then(|()| fs::rename(self.root.join(path), &target))
+            .map_err(Self::failure("set aside", path))?;
+        Ok(SetAside { path: path.to_owned(), saved: format!(".pivot/saved/{name}") })
+    }
+
+    /// Brings `content` from the cache to `path`, in place of whatever is there.
+    pub(crate) fn restore(
+        &self,
+        path: &str,
+        content: &Content,
+        mode: CheckoutMode,
+    ) -> Result<Option<SetAside>, StageFailure> {
+        let set_aside = self.clear(path, None)?;
+        self.workspace.restore(self.cache, path, content, mode)?;
+        Ok(set_aside)
+    }
+
+    /// Removes what a stage that did not finish has written. `clear` ran before the stage, so
+    /// everything there is the stage's own.
+    pub(crate) fn discard(&self, path: &str) {
+        let full = self.root.join(path);
+        let Ok(found) = fs::symlink_metadata(&full) else { return };
+        // What cannot be removed is set aside by the next run.
+        let _ = if found.is_dir() { fs::remove_dir_all(&full) } else { fs::remove_file(&full) };
+        self.workspace.forget(path);
+    }
+}

@@ -1,0 +1,269 @@
+//! The two halves of running a stage around its process: `begin` and `commit`.
+//!
+//! Both work on files and may take long, so the run calls them on other threads. The order
+//! within `commit` is what makes a crash harmless: outputs go to the cache first, then the
+//! dependencies are checked again, the lock is written after that and the state last.
+
+use std::time::Duration;
+
+use pivot_cache::{CheckoutMode, Content};
+use pivot_dag::TaskId;
+use pivot_lock::{Artifact, Found, Lock};
+use pivot_pipeline::{Out, OutKind, Stage};
+
+use crate::guard::{self, Attempt, StageGuard};
+use crate::load::Loaded;
+use crate::outcome::{Outcome, StageFailure};
+use crate::outputs::{SetAside, Site};
+use crate::plan::{Cause, Decision, DepState, StageFacts, decide, run_key};
+use crate::project::OpenProject;
+use crate::run_cache::{self, RunKey};
+
+/// What the halves share: one for the whole run.
+#[derive(Clone, Copy)]
+pub(crate) struct StageRunner<'a> {
+    pub(crate) project: &'a OpenProject,
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) site: Site<'a>,
+    pub(crate) memory: &'a (dyn crate::plan::Memory + Sync),
+}
+
+/// What `begin` found to do.
+pub(crate) enum Begun {
+    /// Nothing is left to do: the stage ended without a process.
+    Ended { outcome: Outcome, causes: Vec<Cause>, set_aside: Vec<SetAside> },
+    /// The process may start.
+    Ready(Box<Ready>),
+    /// Another process holds the stage.
+    Held { pid: Option<u32> },
+}
+
+/// A stage whose outputs have been cleared and whose process may start.
+pub(crate) struct Ready {
+    pub(crate) causes: Vec<Cause>,
+    pub(crate) set_aside: Vec<SetAside>,
+    deps: Vec<Content>,
+    key: Option<RunKey>,
+    _guard: StageGuard,
+}
+
+impl StageRunner<'_> {
+    fn stage(&self, task: TaskId) -> &Stage {
+        self.loaded.pipeline.stage(task)
+    }
+
+    fn facts<'s>(
+        &'s self,
+        task: TaskId,
+        lock: &'s Found,
+        is_forced: bool,
+    ) -> Result<StageFacts<'s>, StageFailure> {
+        let stage = self.stage(task);
+        let mut deps = Vec::with_capacity(stage.deps.len());
+        for dep in &stage.deps {
+            let content = self.site.workspace.content(dep.as_str())?;
+            let missing = || StageFailure::InputMissing { path: dep.as_str().to_owned() };
+            deps.push(DepState::Known(content.ok_or_else(missing)?));
+        }
+        // What cannot be read at an output's path is in the way: `clear` sets it aside.
+        let on_disk = |out: &Out| self.site.workspace.content(out.path.as_str()).ok().flatten();
+        Ok(StageFacts {
+            stage,
+            code: &self.loaded.codes[task.index()].manifest,
+            params: &self.loaded.params[task.index()],
+            lock,
+            is_forced,
+            deps,
+            outs: stage.outs.iter().map(on_disk).collect(),
+        })
+    }
+
+    fn lock_of(&self, task: TaskId) -> Result<Found, StageFailure> {
+        Ok(self.project.locks.read(self.stage(task).name.as_str())?)
+    }
+
+    /// Decides about a stage whose upstream stages have ended, and does everything that comes
+    /// before its process.
+    pub(crate) fn begin(&self, task: TaskId, is_forced: bool) -> Result<Begun, StageFailure> {
+        let stage = self.stage(task);
+        let name = |task: TaskId| self.stage(task).name.to_string();
+        let lock = self.lock_of(task)?;
+        let facts = self.facts(task, &lock, is_forced)?;
+        if let (Decision::Keep, causes) = decide(&facts, self.memory, &name) {
+            return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes, set_aside: vec![] });
+        }
+        let guards = self.project.root().join(".pivot/run");
+        let attempt = guard::try_take(&guards, stage.name.as_str()).map_err(|(source, path)| {
+            let path = path.display().to_string();
+            StageFailure::Workspace { action: "lock", path, source }
+        })?;
+        let guard = match attempt {
+            Attempt::Taken(guard) => guard,
+            Attempt::Held(pid) => return Ok(Begun::Held { pid }),
+        };
+        // Whoever held the guard before may just have done the work.
+        let lock = self.lock_of(task)?;
+        let facts = self.facts(task, &lock, is_forced)?;
+        let (decision, causes) = decide(&facts, self.memory, &name);
+        let recorded = |path: &str| match &lock {
+            Found::Usable(lock) => lock.out(path),
+            _ => None,
+        };
+        let mut set_aside = Vec::new();
+        match decision {
+            Decision::Keep => {
+                return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes, set_aside });
+            }
+            Decision::Restore(outs) => {
+                self.restore(stage, &outs, &mut set_aside)?;
+                return Ok(Begun::Ended { outcome: Outcome::Restored, causes, set_aside });
+            }
+            Decision::FromRunCache(outs) => {
+                let wrong: Vec<_> = outs
+                    .iter()
+                    .filter(|out| !self.is_on_disk(stage, &facts, out))
+                    .cloned()
+                    .collect();
+                self.restore(stage, &wrong, &mut set_aside)?;
+                self.write_lock(task, &facts_contents(&facts), outs)?;
+                return Ok(Begun::Ended { outcome: Outcome::FromRunCache, causes, set_aside });
+            }
+            Decision::Run | Decision::MayRun => {}
+        }
+        let key = run_key(&facts).filter(|_| crate::plan::is_repeatable(stage));
+        let deps = facts_contents(&facts);
+        for out in &stage.outs {
+            let path = out.path.as_str();
+            let recorded = recorded(path);
+            match (&out.kind, recorded) {
+                (OutKind::Incremental, Some(previous)) => {
+                    set_aside.extend(self.site.restore(path, &previous, CheckoutMode::Copy)?);
+                }
+                _ => set_aside.extend(self.site.clear(path, recorded.as_ref())?),
+            }
+        }
+        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, key, _guard: guard })))
+    }
+
+    fn is_on_disk(&self, stage: &Stage, facts: &StageFacts<'_>, artifact: &Artifact) -> bool {
+        let index = stage.outs.iter().position(|out| out.path.as_str() == artifact.path);
+        index.is_some_and(|index| facts.outs[index] == Some(artifact.content))
+    }
+
+    fn restore(
+        &self,
+        stage: &Stage,
+        outs: &[Artifact],
+        set_aside: &mut Vec<SetAside>,
+    ) -> Result<(), StageFailure> {
+        for artifact in outs {
+            let out = stage.outs.iter().find(|out| out.path.as_str() == artifact.path);
+            // People edit metrics, and stages append to incremental outputs: both are theirs.
+            let is_theirs = out.is_none_or(|out| !out.cache || out.kind == OutKind::Incremental);
+            let mode = if is_theirs { CheckoutMode::Copy } else { self.site.mode };
+            set_aside.extend(self.site.restore(&artifact.path, &artifact.content, mode)?);
+        }
+        Ok(())
+    }
+
+    /// Records what a stage wrote, after its process has ended well.
+    pub(crate) fn commit(
+        &self,
+        task: TaskId,
+        ready: &Ready,
+        elapsed: Duration,
+    ) -> Result<(), StageFailure> {
+        let stage = self.stage(task);
+        let root = self.project.root();
+        let missing: Vec<String> = stage
+            .outs
+            .iter()
+            .filter(|out| root.join(out.path.as_str()).symlink_metadata().is_err())
+            .map(|out| out.path.as_str().to_owned())
+            .collect();
+        if !missing.is_empty() {
+            return Err(StageFailure::OutputsMissing { paths: missing });
+        }
+        let mut outs = Vec::with_capacity(stage.outs.len());
+        for out in &stage.outs {
+            let path = out.path.as_str();
+            let content = self.store(out)?;
+            outs.push(Artifact::new(path, content));
+        }
+        for (dep, before) in stage.deps.iter().zip(&ready.deps) {
+            let path = dep.as_str();
+            if self.site.workspace.content(path)?.as_ref() != Some(before) {
+                return Err(StageFailure::InputChanged { path: path.to_owned() });
+            }
+        }
+        self.write_lock(task, &ready.deps, outs.clone())?;
+        let state = &self.project.state;
+        if let Some(key) = &ready.key {
+            run_cache::remember(state, key, &outs);
+        }
+        crate::durations::remember(state, stage.name.as_str(), elapsed);
+        Ok(())
+    }
+
+    /// Stores an output that can be restored later, or only hashes it.
+    fn store(&self, out: &Out) -> Result<Content, StageFailure> {
+        let Site { workspace, cache, mode, .. } = self.site;
+        let path = out.path.as_str();
+        let missing = || StageFailure::OutputsMissing { paths: vec![path.to_owned()] };
+        Ok(match out.kind {
+            // Metrics are small and stay in git; the cache keeps them too, so that going back to
+            // an earlier state executes nothing. People edit them, so they stay plain files.
+            OutKind::Metric => workspace.store(cache, path)?,
+            // The next run adds to a private copy.
+            OutKind::Incremental => workspace.store(cache, path)?,
+            _ if out.cache => workspace.adopt(cache, path, mode)?,
+            _ => workspace.content(path)?.ok_or_else(missing)?,
+        })
+    }
+
+    fn write_lock(
+        &self,
+        task: TaskId,
+        deps: &[Content],
+        outs: Vec<Artifact>,
+    ) -> Result<(), StageFailure> {
+        let stage = self.stage(task);
+        let code = &self.loaded.codes[task.index()].manifest;
+        let code = code.components().iter().map(|part| (part.name.clone(), part.hash));
+        let deps =
+            stage.deps.iter().zip(deps).map(|(dep, content)| Artifact::new(dep.as_str(), *content));
+        let params = self.loaded.params[task.index()].clone();
+        let lock = Lock::new(code, params, deps.collect(), outs)
+            .map_err(|error| StageFailure::Unlockable(error.to_string()))?;
+        self.project.locks.write(stage.name.as_str(), &lock)?;
+        Ok(())
+    }
+
+    /// Takes back what a stage that failed has written.
+    pub(crate) fn discard(&self, task: TaskId) {
+        for out in &self.stage(task).outs {
+            self.site.discard(out.path.as_str());
+        }
+    }
+
+    /// Checks that the code that ran is the code that the fingerprint was taken of.
+    pub(crate) fn check_sources(
+        &self,
+        executed: &std::collections::BTreeMap<String, String>,
+    ) -> Result<(), StageFailure> {
+        match self.loaded.changed_source(executed) {
+            Some(path) => Err(StageFailure::SourceChanged { path }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn facts_contents(facts: &StageFacts<'_>) -> Vec<Content> {
+    let known = |state: &DepState| match state {
+        DepState::Known(content) => *content,
+        DepState::Missing | DepState::Pending(_) => {
+            unreachable!("a stage begins with all its dependencies")
+        }
+    };
+    facts.deps.iter().map(known).collect()
+}

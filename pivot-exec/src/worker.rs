@@ -1,0 +1,421 @@
+//! A process that runs one stage, watched without ever blocking on it.
+//!
+//! Output comes through two pipes, the result of a Python stage through a socket of its own,
+//! and the end through a process descriptor. A stage is over when its process is, never when
+//! a pipe reaches its end: a child that it left behind may hold the pipe for hours.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use pivot_fingerprint::{Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use serde::Deserialize;
+
+use crate::outcome::StageFailure;
+
+/// How much of a stage's output is kept in memory for the message when it fails.
+const TAIL_BYTES: usize = 64 * 1024;
+
+/// What a worker shall execute.
+#[derive(Debug)]
+pub(crate) enum Work<'a> {
+    /// A Python function, as a `run` request for the helper.
+    Python { interpreter: &'a Interpreter, request: serde_json::Value },
+    /// A shell command, in a directory.
+    Shell { command: &'a str, directory: PathBuf },
+}
+
+/// One of a stage's two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// What the stage reported, if it succeeded.
+    pub(crate) result: Result<StageReport, StageFailure>,
+    /// The last part of what it printed.
+    pub(crate) tail: String,
+    pub(crate) elapsed: Duration,
+}
+
+/// What a Python stage reports about its own run; empty for a shell stage.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct StageReport {
+    /// The digest of each source file that was executed, by its path in the project.
+    #[serde(default)]
+    pub(crate) sources: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+enum Process {
+    Python(Helper),
+    Shell(Child),
+}
+
+/// A stage's process while it runs. Dropping it kills the process and its group.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    process: Process,
+    pid: Pid,
+    pidfd: OwnedFd,
+    streams: [Capture; 2],
+    frames: Vec<u8>,
+    log: Option<File>,
+    tail: VecDeque<u8>,
+    started: Instant,
+    pub(crate) was_cancelled: bool,
+    is_reaped: bool,
+}
+
+#[derive(Debug)]
+struct Capture {
+    kind: Stream,
+    pipe: Option<File>,
+    /// The beginning of a line whose end has not come yet.
+    partial: Vec<u8>,
+}
+
+impl Worker {
+    /// Starts the process. Call this on the run's main thread: the worker dies with it.
+    pub(crate) fn start(work: Work<'_>, root: &Path, log: &Path) -> Result<Self, StageFailure> {
+        let (out_read, out_write) = pipe()?;
+        let (err_read, err_write) = pipe()?;
+        let process = match work {
+            Work::Python { interpreter, request } => {
+                let streams = StreamTo::Files { stdout: out_write, stderr: err_write };
+                let mut environment = Vec::new();
+                if std::env::var_os("PYTHONHASHSEED").is_none() {
+                    // The order of sets then is the same in each run of a stage.
+                    environment.push(("PYTHONHASHSEED".into(), "0".into()));
+                }
+                let directory = root.to_owned();
+                let options = StartOptions { directory, streams, environment };
+                let helper = Helper::start(interpreter, options).map_err(StageFailure::Helper)?;
+                // The helper reads the request when it is up; nobody waits for its greeting.
+                write_frame(&mut &*helper.stream(), &request)
+                    .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
+                helper.stream().set_nonblocking(true).map_err(StageFailure::Start)?;
+                Process::Python(helper)
+            }
+            Work::Shell { command, directory } => {
+                Process::Shell(start_shell(command, &directory, out_write, err_write)?)
+            }
+        };
+        let id = match &process {
+            Process::Python(helper) => helper.pid(),
+            Process::Shell(child) => child.id(),
+        };
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("a child's process id is positive");
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(start_failure)?;
+        let capture = |kind, pipe| Capture { kind, pipe: Some(File::from(pipe)), partial: vec![] };
+        Ok(Self {
+            process,
+            pid,
+            pidfd,
+            streams: [capture(Stream::Stdout, out_read), capture(Stream::Stderr, err_read)],
+            frames: Vec::new(),
+            // A log that cannot be written must not fail the stage.
+            log: File::create(log).ok(),
+            tail: VecDeque::new(),
+            started: Instant::now(),
+            was_cancelled: false,
+            is_reaped: false,
+        })
+    }
+
+    /// Everything that may have news.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let pipes = self.streams.iter().filter_map(|s| s.pipe.as_ref().map(AsFd::as_fd));
+        // Result frames are read at the end; they only need room before, see `pump`.
+        let socket = match &self.process {
+            Process::Python(helper) => Some(helper.stream().as_fd()),
+            Process::Shell(_) => None,
+        };
+        pipes.chain(socket).chain(std::iter::once(self.pidfd.as_fd()))
+    }
+
+    /// Reads what has come so far and hands on whole lines.
+    pub(crate) fn pump(&mut self, on_line: &mut dyn FnMut(Stream, &str)) {
+        let mut buffer = [0_u8; 64 * 1024];
+        for capture in &mut self.streams {
+            // A bounded number of reads a turn: a stage that prints without end must not
+            // keep the others, or a Ctrl-C, waiting.
+            for _ in 0..16 {
+                let Some(pipe) = &mut capture.pipe else { break };
+                match pipe.read(&mut buffer) {
+                    Ok(0) => capture.pipe = None,
+                    Ok(count) => {
+                        let bytes = &buffer[..count];
+                        if let Some(log) = &mut self.log {
+                            let _ = log.write_all(bytes);
+                        }
+                        remember(&mut self.tail, bytes);
+                        capture.lines(bytes, on_line);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => capture.pipe = None,
+                }
+            }
+        }
+        self.pump_frames(&mut buffer);
+    }
+
+    fn pump_frames(&mut self, buffer: &mut [u8]) {
+        if let Process::Python(helper) = &self.process {
+            while let Ok(count @ 1..) = helper.stream().read_some(buffer) {
+                self.frames.extend_from_slice(&buffer[..count]);
+            }
+        }
+    }
+
+    /// The ending, if the process is over.
+    pub(crate) fn poll_end(
+        &mut self,
+        on_line: &mut dyn FnMut(Stream, &str),
+    ) -> io::Result<Option<Ending>> {
+        let mut ready = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if rustix::event::poll(&mut ready, Some(&now))? == 0 {
+            return Ok(None);
+        }
+        let elapsed = self.started.elapsed();
+        // What the stage left behind in its group would go on writing to its outputs. The
+        // leader is not reaped yet, so the group's number still belongs to it.
+        self.signal(Signal::KILL);
+        self.pump(on_line);
+        let status = match &mut self.process {
+            Process::Python(helper) => helper.wait()?,
+            Process::Shell(child) => child.wait()?,
+        };
+        self.is_reaped = true;
+        for capture in &mut self.streams {
+            let rest = std::mem::take(&mut capture.partial);
+            if !rest.is_empty() {
+                on_line(capture.kind, &String::from_utf8_lossy(&rest));
+            }
+        }
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        let tail = String::from_utf8_lossy(&tail).into_owned();
+        Ok(Some(Ending { result: self.verdict(status), tail, elapsed }))
+    }
+
+    fn verdict(&self, status: ExitStatus) -> Result<StageReport, StageFailure> {
+        if self.was_cancelled {
+            return Err(StageFailure::Cancelled);
+        }
+        let report = match &self.process {
+            Process::Shell(_) => Some(Ok(StageReport::default())),
+            Process::Python(_) => last_result(&self.frames),
+        };
+        match (report, status.signal(), status.code()) {
+            (Some(Err(failure)), _, _) => Err(failure),
+            (_, Some(signal), _) => Err(StageFailure::Signal { signal }),
+            (_, None, Some(code @ 1..)) => Err(StageFailure::Exit { code }),
+            (Some(Ok(report)), None, _) => Ok(report),
+            (None, None, _) => Err(StageFailure::NoResult),
+        }
+    }
+
+    /// Sends a signal to the process and everything that it started in its group.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if !self.is_reaped {
+            // A group that is already gone needs no signal.
+            let _ = rustix::process::kill_process_group(self.pid, signal);
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.is_reaped {
+            self.signal(Signal::KILL);
+            // A `Helper` reaps itself.
+            if let Process::Shell(child) = &mut self.process {
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+impl Capture {
+    fn lines(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(Stream, &str)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            // A line without an end is handed on in pieces rather than kept without bound.
+            if piece.ends_with(b"\n") || self.partial.len() > TAIL_BYTES {
+                let line = String::from_utf8_lossy(&self.partial);
+                on_line(self.kind, line.trim_end_matches(['\n', '\r']));
+                self.partial.clear();
+            }
+        }
+    }
+}
+
+/// Reading through a shared reference, as a socket allows.
+trait ReadSome {
+    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+impl ReadSome for std::os::unix::net::UnixStream {
+    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut stream = self;
+        stream.read(buffer)
+    }
+}
+
+fn remember(tail: &mut VecDeque<u8>, bytes: &[u8]) {
+    let bytes = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+    let excess = (tail.len() + bytes.len()).saturating_sub(TAIL_BYTES);
+    tail.drain(..excess);
+    tail.extend(bytes);
+}
+
+fn start_failure(error: rustix::io::Errno) -> StageFailure {
+    StageFailure::Start(error.into())
+}
+
+/// A pipe whose reading end does not block; the writing end is inherited by nobody but the
+/// process that it is given to.
+fn pipe() -> Result<(OwnedFd, OwnedFd), StageFailure> {
+    use rustix::fs::{fcntl_getfl, fcntl_setfl};
+    let made = || {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&read, fcntl_getfl(&read)? | OFlags::NONBLOCK)?;
+        Ok((read, write))
+    };
+    made().map_err(start_failure)
+}
+
+fn start_shell(
+    command: &str,
+    directory: &Path,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<Child, StageFailure> {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).current_dir(directory).process_group(0);
+    shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only system calls that are safe there are made.
+    unsafe {
+        shell.pre_exec(move || {
+            use rustix::process::{getppid, set_parent_process_death_signal};
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+        });
+    }
+    shell.spawn().map_err(StageFailure::Start)
+}
+
+#[derive(Deserialize)]
+struct ResultFrame {
+    ok: bool,
+    #[serde(flatten)]
+    report: StageReport,
+    error: Option<RaisedFrame>,
+}
+
+#[derive(Deserialize)]
+struct RaisedFrame {
+    #[serde(rename = "type", default)]
+    kind: String,
+    message: String,
+    #[serde(default)]
+    hint: Option<String>,
+    #[serde(default)]
+    traceback: Option<String>,
+}
+
+/// The `result` frame among everything that the helper sent.
+fn last_result(mut bytes: &[u8]) -> Option<Result<StageReport, StageFailure>> {
+    let mut found = None;
+    while let Some((header, rest)) = bytes.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*header) as usize;
+        let Some((frame, rest)) = rest.split_at_checked(length) else { break };
+        bytes = rest;
+        let Ok(result) = serde_json::from_slice::<ResultFrame>(frame) else { continue };
+        found = Some(match result.error {
+            None if result.ok => Ok(result.report),
+            None => Err(StageFailure::NoResult),
+            Some(raised) => Err(StageFailure::Raised {
+                kind: raised.kind,
+                message: raised.message,
+                hint: raised.hint,
+                traceback: raised.traceback,
+            }),
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_shell(command: &str) -> (Ending, Vec<(Stream, String)>) {
+        let dir = tempfile::tempdir().unwrap();
+        let work = Work::Shell { command, directory: dir.path().to_owned() };
+        let mut worker = Worker::start(work, dir.path(), &dir.path().join("log")).unwrap();
+        let mut lines = Vec::new();
+        let mut on_line = |stream, line: &str| lines.push((stream, line.to_owned()));
+        let ending = loop {
+            let mut polled: Vec<_> = worker
+                .descriptors()
+                .map(|fd| rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN))
+                .collect();
+            rustix::event::poll(&mut polled, None).unwrap();
+            drop(polled);
+            worker.pump(&mut on_line);
+            if let Some(ending) = worker.poll_end(&mut on_line).unwrap() {
+                break ending;
+            }
+        };
+        (ending, lines)
+    }
+
+    #[test]
+    fn both_streams_are_captured_and_kept_apart() {
+        let (ending, lines) = run_shell("echo out; printf 'no newline' >&2");
+        assert!(ending.result.is_ok());
+        assert!(lines.contains(&(Stream::Stdout, "out".into())));
+        assert!(lines.contains(&(Stream::Stderr, "no newline".into())));
+    }
+
+    #[test]
+    fn exit_codes_and_signals_are_told_apart() {
+        let (ending, _) = run_shell("exit 3");
+        assert!(matches!(ending.result, Err(StageFailure::Exit { code: 3 })));
+        let (ending, _) = run_shell("kill -SEGV $$");
+        assert!(matches!(ending.result, Err(StageFailure::Signal { signal: 11 })));
+    }
+
+    #[test]
+    fn a_child_left_behind_does_not_hold_the_stage() {
+        let (ending, _) = run_shell("sleep 1000 & echo done");
+        assert!(ending.result.is_ok());
+        assert!(ending.elapsed < Duration::from_secs(100));
+        assert_eq!(ending.tail, "done\n");
+    }
+
+    #[test]
+    fn the_tail_is_bounded() {
+        let (ending, _) = run_shell("head -c 1000000 /dev/zero | tr '\\0' 'x'; echo end");
+        assert!(ending.tail.len() <= TAIL_BYTES);
+        assert!(ending.tail.ends_with("xend\n"));
+    }
+}
