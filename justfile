@@ -1,0 +1,23 @@
+# What CI runs, piece by piece. `just` alone lists the recipes.
+
+default:
+    @just --list
+
+# Everything that CI checks.
+check:
+    .ci/run
+
+# All tests.
+test:
+    cargo test --workspace
+
+# Format, lints and docs.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+# The planning benchmark at two sizes.
+bench:
+    cargo build --release
+    python3 bench/plan.py 1000 20000

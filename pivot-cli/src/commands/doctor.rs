@@ -1,0 +1,71 @@
+//! `pivot doctor`: is everything there that a run needs?
+
+use pivot_fingerprint::{Helper, Interpreter, Search, StartOptions, StreamTo};
+
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::show::output;
+use crate::{Global, project};
+
+/// Check Python, the pipeline and the machine
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {}
+
+pub(crate) fn run(global: &Global, _: &Arguments) -> Result<Exit, Report> {
+    let project = project::open(global)?;
+    let mut is_well = true;
+    let mut say = |good: bool, what: String| {
+        is_well &= good;
+        output::data(&format!("{} {what}\n", if good { "ok     " } else { "problem" }));
+    };
+    let root = project.root().display();
+    say(true, format!("project {root}, defined in {}", project.project.definition.file()));
+    if let Some(notice) = project.state.notice() {
+        say(true, format!("state: {notice}"));
+    }
+
+    let search = Search::from_environment(project.root())
+        .explicit(project::absolute(global.python.as_deref()))
+        .configured(project.config.python.clone());
+    let mut is_chosen = false;
+    for candidate in Interpreter::candidates(&search) {
+        match (candidate.found, candidate.broken) {
+            (Some(path), _) => {
+                let verdict = if is_chosen { "not needed" } else { "used" };
+                is_chosen = true;
+                say(true, format!("python {}, {} ({verdict})", path.display(), candidate.reason));
+            }
+            (None, Some(path)) => {
+                say(false, format!("python {}, {}: cannot run", path.display(), candidate.reason));
+            }
+            (None, None) => {}
+        }
+    }
+    match Interpreter::find(&search) {
+        Err(error) => say(false, error.to_string()),
+        Ok(python) => match greet(&python, &project) {
+            Ok(version) => say(true, format!("the helper starts on Python {version}")),
+            Err(error) => say(false, Report::of(&error).text().trim_end().to_owned()),
+        },
+    }
+    match project::load(global, &project, &[]) {
+        Ok(loaded) => {
+            say(true, format!("the pipeline has {} stages", loaded.pipeline.stages().len()));
+        }
+        Err(report) => say(false, report.text().trim_end().to_owned()),
+    }
+    Ok(if is_well { Exit::Done } else { Exit::NotDone })
+}
+
+fn greet(
+    python: &Interpreter,
+    project: &pivot_exec::OpenProject,
+) -> Result<String, pivot_fingerprint::HelperError> {
+    let options = StartOptions {
+        directory: project.root().to_owned(),
+        streams: StreamTo::StandardError,
+        environment: Vec::new(),
+    };
+    let (major, minor, micro) = Helper::start(python, options)?.hello()?.py;
+    Ok(format!("{major}.{minor}.{micro}"))
+}

@@ -1,0 +1,217 @@
+//! `pivot run`: runs what is stale, or says what it would run.
+
+use std::num::NonZeroUsize;
+
+use pivot_exec::{
+    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, RunOptions, Summary, TaskId,
+};
+use pivot_lock::words;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::show::progress::{Progress, hint, seconds};
+use crate::show::{causes, explain, output};
+use crate::{Global, project};
+
+/// Run the stages that are stale, with all that they need
+///
+/// Without names, all stages. A name may be a stage, the base name of variants (`train` for
+/// `train@bert`), a pattern (`'train@*'`) or an output's path.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// What to run
+    #[arg(value_name = "STAGES")]
+    stages: Vec<String>,
+    /// Only show what would run
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Only show what would run, and why in full
+    #[arg(long)]
+    explain: bool,
+    /// Run the named stages alone, without those they need
+    #[arg(short, long, requires = "stages")]
+    single_stage: bool,
+    /// Run the selected stages even if nothing changed
+    #[arg(short, long)]
+    force: bool,
+    /// After a failure go on with all that does not depend on the failed stage
+    #[arg(short, long)]
+    keep_going: bool,
+    /// How many stages may run at the same time [default: the number of processors]
+    #[arg(short, long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Give a stage another param for this run
+    #[arg(short = 'S', long = "set", value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+    /// How stages are executed
+    #[arg(long, value_enum, default_value_t = Executor::Spawn)]
+    executor: Executor,
+    /// Show all that the stages print
+    #[arg(long)]
+    show_output: bool,
+    /// Print JSON: one object a line for a run, one document with -n or --explain
+    #[arg(long)]
+    json: bool,
+}
+
+/// How stages are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Executor {
+    /// A fresh Python process for every stage.
+    Spawn,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
+    // There is one executor so far; the option is there so that scripts can name it.
+    let Executor::Spawn = arguments.executor;
+    let project = project::open(global)?;
+    let loaded = project::load(global, &project, &arguments.set)?;
+    let reach = if arguments.single_stage { Reach::Alone } else { Reach::WithUpstream };
+    let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
+    let is_forced = |_: TaskId| arguments.force;
+    let planned = pivot_exec::make_plan(&project, &loaded, &selected, &is_forced)
+        .map_err(|error| project::plan_report(error, &loaded))?;
+    if arguments.explain || arguments.dry_run {
+        project.state.flush();
+        show_plan(arguments, &loaded, &planned);
+        return Ok(Exit::Done);
+    }
+    execute(arguments, &project, &loaded, planned)
+}
+
+fn show_plan(arguments: &Arguments, loaded: &Loaded, planned: &Planned) {
+    if arguments.json {
+        output::json(&causes::plan_json(loaded, planned));
+    } else if arguments.explain {
+        output::data(&explain::blocks(loaded, planned));
+    } else {
+        output::data(&causes::table(loaded, planned));
+    }
+}
+
+fn execute(
+    arguments: &Arguments,
+    project: &OpenProject,
+    loaded: &Loaded,
+    planned: Planned,
+) -> Result<Exit, Report> {
+    let jobs = arguments.jobs.or(project.config.core.jobs);
+    let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
+    let on_failure = if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
+    let options = RunOptions { jobs: jobs.unwrap_or(NonZeroUsize::MIN), on_failure };
+    let mut progress = Progress::new(arguments.show_output);
+    let summary = pivot_exec::run(project, loaded, planned.plan, &options, &mut |event| {
+        if arguments.json {
+            if let Some(event) = event_json(&event, arguments.show_output) {
+                output::json_line(&event);
+            }
+        } else {
+            progress.show(&event);
+        }
+    })?;
+    let exit = match summary.interrupted {
+        Some(signal) => Exit::Interrupted { signal: signal.number() },
+        None if summary.is_success() => Exit::Done,
+        None => Exit::NotDone,
+    };
+    if arguments.json {
+        output::json_line(&summary_json(&summary));
+    } else {
+        output::data(&format!("{}\n", counts(&summary)));
+    }
+    Ok(exit)
+}
+
+/// The number of stages for each way to end, without the ways that no stage ended.
+fn tally(summary: &Summary) -> Vec<(&'static str, usize)> {
+    let words =
+        ["ran", "restored", words::UNCHANGED_RUN_CACHE, words::UNCHANGED, "failed", "not started"];
+    let mut counts = words.map(|word| (word, 0));
+    for (_, outcome) in &summary.outcomes {
+        counts[match outcome {
+            Outcome::Ran { .. } => 0,
+            Outcome::Restored => 1,
+            Outcome::FromRunCache => 2,
+            Outcome::Unchanged => 3,
+            Outcome::Failed(_) => 4,
+            Outcome::Blocked { .. } | Outcome::NotStarted => 5,
+        }]
+        .1 += 1;
+    }
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+/// The one line with which every run ends.
+fn counts(summary: &Summary) -> String {
+    let total = summary.outcomes.len();
+    let stages = if total == 1 { "stage" } else { "stages" };
+    let parts: Vec<String> =
+        tally(summary).iter().map(|(word, count)| format!("{count} {word}")).collect();
+    let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+    let stopped = if summary.interrupted.is_some() { ", interrupted" } else { "" };
+    format!("{total} {stages}: {parts}{stopped} ({})", seconds(summary.elapsed))
+}
+
+fn outcome_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ran { .. } => "ran",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Restored => "restored",
+        Outcome::FromRunCache => "unchanged (run cache)",
+        Outcome::Failed(_) => "failed",
+        Outcome::Blocked { .. } => "blocked",
+        Outcome::NotStarted => "not started",
+    }
+}
+
+fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value> {
+    let reasons =
+        |causes: &[pivot_exec::Cause]| causes.iter().map(causes::cause_json).collect::<Vec<_>>();
+    Some(match event {
+        Event::Started { stage, causes } => json!({
+            "schema_version": 1, "event": "started", "stage": stage, "reasons": reasons(causes),
+        }),
+        Event::Printed { stage, stream, line } if with_output => json!({
+            "schema_version": 1, "event": "printed", "stage": stage,
+            "stream": if *stream == pivot_exec::Stream::Stdout { "stdout" } else { "stderr" },
+            "line": line,
+        }),
+        Event::Printed { .. } => return None,
+        Event::Notice { text } => json!({ "schema_version": 1, "event": "notice", "text": text }),
+        Event::Ended { stage, outcome, causes, tail } => {
+            let mut value = json!({
+                "schema_version": 1, "event": "ended", "stage": stage,
+                "outcome": outcome_word(outcome), "reasons": reasons(causes),
+            });
+            match outcome {
+                Outcome::Ran { elapsed } => value["seconds"] = json!(elapsed.as_secs_f64()),
+                Outcome::Blocked { upstream } => value["upstream"] = json!(upstream),
+                Outcome::Failed(failure) => {
+                    value["error"] = json!(failure.to_string());
+                    value["hint"] = json!(hint(failure));
+                    value["output"] = json!(tail);
+                    if let pivot_exec::StageFailure::Raised { traceback, .. } = &**failure {
+                        value["traceback"] = json!(traceback);
+                    }
+                }
+                _ => {}
+            }
+            value
+        }
+    })
+}
+
+fn summary_json(summary: &Summary) -> serde_json::Value {
+    let outcomes = summary
+        .outcomes
+        .iter()
+        .map(|(stage, outcome)| json!({ "stage": stage, "outcome": outcome_word(outcome) }));
+    json!({
+        "schema_version": 1,
+        "event": "summary",
+        "success": summary.is_success(),
+        "seconds": summary.elapsed.as_secs_f64(),
+        "stages": outcomes.collect::<Vec<_>>(),
+    })
+}

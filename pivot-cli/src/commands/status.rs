@@ -1,0 +1,38 @@
+//! `pivot status`: what a run would do.
+
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::show::{causes, explain, output};
+use crate::{Global, project};
+
+/// Show what a run would do
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Stages to look at, with all that they need [default: all]
+    #[arg(value_name = "STAGES")]
+    stages: Vec<String>,
+    /// Say in full why each stage would run
+    #[arg(long)]
+    explain: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
+    let project = project::open(global)?;
+    let loaded = project::load(global, &project, &[])?;
+    let reach = pivot_exec::Reach::WithUpstream;
+    let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
+    let planned = pivot_exec::make_plan(&project, &loaded, &selected, &|_| false)
+        .map_err(|error| project::plan_report(error, &loaded))?;
+    project.state.flush();
+    if arguments.json {
+        output::json(&causes::plan_json(&loaded, &planned));
+    } else if arguments.explain {
+        output::data(&explain::blocks(&loaded, &planned));
+    } else {
+        output::data(&causes::table(&loaded, &planned));
+    }
+    Ok(Exit::Done)
+}

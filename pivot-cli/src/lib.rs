@@ -1,0 +1,104 @@
+//! The `pivot` command: words, colors and exit codes around the library crates.
+//!
+//! A command is one file under `commands`: its arguments with their help, and a function that
+//! opens the project, calls a library crate and shows the result. Data goes to standard
+//! output, progress and warnings to standard error. The exit code is 0 if everything that was
+//! asked for is done, 1 if not, 2 for a command line that is not understood, and 128 plus the
+//! signal's number after an interruption.
+
+mod commands;
+mod exit;
+mod project;
+mod report;
+mod show;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands::{completions, dag, doctor, init, list, params, run, status};
+use crate::exit::Exit;
+use crate::report::Report;
+
+/// Change your code. Pivot knows what to run.
+#[derive(Debug, Parser)]
+#[command(name = "pivot", version, about, max_term_width = 100, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Work in this directory instead of the current one
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    directory: Option<PathBuf>,
+    /// Run stages with this Python (also: the variable PIVOT_PYTHON)
+    #[arg(long, value_name = "PATH", global = true)]
+    python: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new project: a first pipeline and `.pivot`
+    Init(init::Arguments),
+    /// Run the stages that are stale, with all that they need
+    #[command(visible_alias = "repro")]
+    Run(run::Arguments),
+    /// Show what a run would do
+    Status(status::Arguments),
+    /// List the stages with what they read and write
+    List(list::Arguments),
+    /// Draw who needs whom
+    Dag(dag::Arguments),
+    /// Show the values that stages are given
+    Params(params::Arguments),
+    /// Check Python, the pipeline and the machine
+    Doctor(doctor::Arguments),
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Runs the program with this process's arguments.
+pub fn main() -> ExitCode {
+    run_program(std::env::args_os())
+}
+
+fn run_program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe is none either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match execute(&parsed.global, &parsed.command) {
+        Ok(exit) => exit.into(),
+        Err(report) => {
+            report.print();
+            Exit::NotDone.into()
+        }
+    }
+}
+
+fn execute(global: &Global, command: &Command) -> Result<Exit, Report> {
+    match command {
+        Command::Init(arguments) => init::run(global, arguments),
+        Command::Run(arguments) => run::run(global, arguments),
+        Command::Status(arguments) => status::run(global, arguments),
+        Command::List(arguments) => list::run(global, arguments),
+        Command::Dag(arguments) => dag::run(global, arguments),
+        Command::Params(arguments) => params::run(global, arguments),
+        Command::Doctor(arguments) => doctor::run(global, arguments),
+        Command::Completions(arguments) => {
+            Ok(completions::run(arguments, &mut Arguments::command()))
+        }
+    }
+}

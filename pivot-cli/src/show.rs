@@ -1,0 +1,6 @@
+//! What people and programs read.
+
+pub(crate) mod causes;
+pub(crate) mod explain;
+pub(crate) mod output;
+pub(crate) mod progress;
