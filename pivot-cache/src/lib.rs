@@ -68,3 +68,8 @@ pub use state::{State, Table};
 pub use store::{Cache, hash_artifact};
 pub use workspace::Workspace;
 pub use writer::ObjectWriter;
+
+/// Has the README's example compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use crate::error::{CacheError, UnsupportedKind};
 use crate::object_id::{Hasher, ObjectId};
@@ -68,7 +69,9 @@ impl<'a> At<'a> {
             Ok(fd) => File::from(fd),
             Err(error) => {
                 // A socket cannot be opened at all; say what it is.
-                if let Ok(stat) = self.stat(links) {
+                if error != Errno::NOENT
+                    && let Ok(stat) = self.stat(links)
+                {
                     require_regular(&stat, self)?;
                 }
                 return Err(CacheError::io("open", self.to_path())(error));

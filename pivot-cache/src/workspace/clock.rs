@@ -59,6 +59,14 @@ impl Clock {
     }
 }
 
+#[cfg(test)]
+impl Clock {
+    /// The clock of an older kernel, whatever this one's is.
+    pub(super) fn with_local_ticks(dev: u64) -> Clock {
+        Clock { measured: OnceLock::from(Measured { dev, ticks: Ticks::Local }) }
+    }
+}
+
 fn measure(top: BorrowedFd<'_>) -> Measured {
     let dev = rustix::fs::fstat(top).map_or(0, |stat| Stamp::of(&stat).dev);
     let ticks = match filesystem::kind(top) {

@@ -297,3 +297,43 @@ fn known_file(known: &KnownFiles, at: At<'_>, found: &Found) -> Option<SeenFile>
     let seen = Instant { seconds: i64::MAX, nanoseconds: 0 };
     Some(SeenFile { id, executable, stamp: found.stamp, seen })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// On kernels where each change has a time of its own nothing is racy; this is the rule for others.
+    #[test]
+    fn fresh_files_are_read_again_where_clocks_tick() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state"));
+        let mut workspace = Workspace::new(dir.path(), &state);
+        workspace.clock = Clock::with_local_ticks(fs::metadata(dir.path()).unwrap().dev());
+        let path = dir.path().join("d/data");
+        fs::create_dir(dir.path().join("d")).unwrap();
+
+        for round in 0..200 {
+            fs::write(&path, format!("{round:04}")).unwrap();
+            let content = workspace.content("d/data").unwrap().unwrap();
+            assert_eq!(content.id, ObjectId::of_bytes(format!("{round:04}").as_bytes()));
+            let changed = fs::metadata(&path).unwrap();
+            let changed =
+                Instant { seconds: changed.ctime(), nanoseconds: changed.ctime_nsec() as u32 };
+            let remembered = state.get(Table::Files, b"d/data").is_some();
+            assert!(!remembered || Instant::now() > changed.plus_ms(20), "remembered too soon");
+        }
+        // A directory remembers the files that have settled, and marks the others.
+        let before = workspace.content("d").unwrap();
+        loop {
+            assert_eq!(workspace.content("d").unwrap(), before);
+            let record = state.get(Table::Directories, b"d").unwrap();
+            if !KnownFiles::read(&record).is_empty() {
+                break;
+            }
+        }
+        assert_eq!(workspace.content("d").unwrap(), before);
+    }
+}

@@ -108,6 +108,11 @@ impl KnownFiles {
         KnownFiles(files.map(|entry| (entry.path.into(), (*entry.stamp, entry.id))).collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The hash of this file, if its stamp is the one from then.
     pub(super) fn id(&self, path: &[u8], found: &Found) -> Option<ObjectId> {
         let (stamp, id) = self.0.get(path)?;
