@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use pivot_exec::{ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, RunError};
+use pivot_exec::{
+    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned, RunError,
+};
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
+use pivot_lock::Found;
 use pivot_pipeline::{NoSuchStage, ParamsFile, PipelineError, Project, StageName};
 
 use crate::Global;
@@ -146,6 +149,16 @@ fn python_report(failure: &PythonFailure, params: &ParamsFile) -> Report {
         lines.push(traceback.trim_end().to_owned());
     }
     if lines.is_empty() { report } else { report.body(lines.join("\n")) }
+}
+
+/// Names the locks that count as absent because they cannot be read.
+pub(crate) fn warn_of_unusable_locks(loaded: &Loaded, planned: &Planned) {
+    for plan in &planned.plan.stages {
+        if let Found::Unusable { why } = &planned.locks[plan.task.index()] {
+            let stage = &loaded.pipeline.stage(plan.task).name;
+            output::note(&format!("warning: .pivot/stages/{stage}.lock is not used: {why}"));
+        }
+    }
 }
 
 /// The report for a plan that cannot be made; it names all missing dependencies.

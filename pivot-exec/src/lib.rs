@@ -6,14 +6,18 @@
 //! `--explain` and `status`.
 //!
 //! ```no_run
-//! use pivot_exec::{LoadOptions, OpenProject, OnFailure, Reach, RunOptions};
+//! use pivot_exec::{Executor, LoadOptions, OpenProject, OnFailure, Reach, RunOptions};
 //! use pivot_pipeline::Project;
 //!
 //! let project = OpenProject::open(Project::discover(std::path::Path::new("."))?)?;
 //! let loaded = pivot_exec::load(&project, &LoadOptions::default())?;
 //! let selected = pivot_exec::select(&loaded.pipeline, &[], Reach::WithUpstream)?;
 //! let planned = pivot_exec::make_plan(&project, &loaded, &selected, &|_| false)?;
-//! let options = RunOptions { jobs: std::num::NonZeroUsize::MIN, on_failure: OnFailure::Stop };
+//! let options = RunOptions {
+//!     jobs: std::num::NonZeroUsize::MIN,
+//!     on_failure: OnFailure::Stop,
+//!     executor: Executor::Warm,
+//! };
 //! let summary = pivot_exec::run(&project, &loaded, planned.plan, &options, &mut |event| {
 //!     eprintln!("{event:?}");
 //! })?;
@@ -37,6 +41,7 @@ mod signals;
 mod stage_run;
 mod words;
 mod worker;
+mod zygote;
 
 pub use config::{CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig};
 pub use facts::{PlanError, Planned, make_plan};
@@ -45,7 +50,7 @@ pub use outcome::{Event, Outcome, StageFailure, Summary};
 pub use pivot_dag::{OnFailure, TaskId};
 pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
-pub use run::{RunError, RunOptions, run};
+pub use run::{Executor, RunError, RunOptions, run};
 pub use select::{Reach, select};
 pub use signals::Interrupt;
 pub use worker::Stream;

@@ -56,6 +56,8 @@ pub struct Loaded {
     /// Things that the user should know, such as an unused section of params.yaml.
     pub notices: Vec<String>,
     witness: Witness,
+    /// Installed modules that the stages' code imports.
+    pub(crate) preload: Vec<String>,
 }
 
 /// Why a pipeline could not be loaded.
@@ -92,6 +94,7 @@ struct Remembered {
     stages: Vec<Stage>,
     codes: Vec<StageCode>,
     witness: Witness,
+    preload: Vec<String>,
     notices: Vec<String>,
 }
 
@@ -196,6 +199,7 @@ fn assemble(
         python: if needs_python { Some(python?) } else { None },
         notices: remembered.notices,
         witness: remembered.witness,
+        preload: remembered.preload,
     })
 }
 
@@ -249,7 +253,8 @@ fn from_python_file(
 ) -> Result<(Remembered, ParamsFile), LoadError> {
     let entry = Entry::File(project.project.definition.file().to_owned());
     let (inspection, params) = inspect(project, entry, overrides, python, params)?;
-    let mut remembered = Remembered { witness: inspection.witness, ..Remembered::default() };
+    let Inspection { witness, preload, .. } = inspection;
+    let mut remembered = Remembered { witness, preload, ..Remembered::default() };
     for stage in inspection.stages {
         remembered.stages.push(DeclaredStage::from_json(&stage.declared)?.into_stage()?);
         remembered.codes.push(StageCode { manifest: stage.manifest, notes: stage.notes });
@@ -270,14 +275,14 @@ fn from_yaml(
         _ => Vec::new(),
     };
     let mut by_name: HashMap<String, StageCode> = HashMap::new();
-    let mut witness = Witness::default();
+    let (mut witness, mut preload) = (Witness::default(), Vec::new());
     let mut params = params;
     overrides.apply(&mut stages)?;
     if !targets.is_empty() {
         let (inspection, back) =
             inspect(project, Entry::Targets(targets), overrides, python, params)?;
         params = back;
-        witness = inspection.witness;
+        (witness, preload) = (inspection.witness, inspection.preload);
         let declared: Vec<DeclaredStage> = inspection
             .stages
             .iter()
@@ -294,7 +299,7 @@ fn from_yaml(
         Action::Shell { command } => command_code(stage, command),
     };
     let codes = stages.iter().map(code_of).collect();
-    Ok((Remembered { stages, codes, witness, ..Remembered::default() }, params))
+    Ok((Remembered { stages, codes, witness, preload, ..Remembered::default() }, params))
 }
 
 fn inspect(

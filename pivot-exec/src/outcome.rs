@@ -48,14 +48,29 @@ pub enum StageFailure {
     /// The process ended with code 0 in the middle of the stage.
     #[error("ended without a result: did it call `os._exit`?")]
     NoResult,
+    /// The process that it was forked from ended in the middle of the stage.
+    #[error("was lost: the process that stages are forked from ended")]
+    Lost,
     /// The run was interrupted.
     #[error("was stopped")]
     Cancelled,
     /// The stage did not write what it declares.
-    #[error("did not write its output {}", crate::words::quoted_list(.paths))]
+    #[error(
+        "did not write its {} {}",
+        if .paths.len() == 1 { "output" } else { "outputs" },
+        crate::words::quoted_list(.paths)
+    )]
     OutputsMissing {
         /// The outputs, relative to the project.
         paths: Vec<String>,
+    },
+    /// Writing an output would change something outside of the project.
+    #[error("may not write its output `{path}`: the link `{link}` leads out of the project")]
+    OutputOutside {
+        /// The output, relative to the project.
+        path: String,
+        /// The part of it that is a link.
+        link: String,
     },
     /// A dependency is not what it was when the stage started.
     #[error("its dependency `{path}` changed while it ran")]

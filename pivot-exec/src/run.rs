@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::project::OpenProject;
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::{Begun, Ready, StageRunner};
 use crate::worker::{Ending, Work, Worker};
+use crate::zygote::Zygote;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -33,6 +35,18 @@ pub struct RunOptions {
     pub jobs: NonZeroUsize,
     /// What a failure means for stages that do not depend on the failed one.
     pub on_failure: OnFailure,
+    /// How Python stages are executed.
+    pub executor: Executor,
+}
+
+/// How Python stages are executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Executor {
+    /// Each stage in a fork of a process that has imported the third-party packages already.
+    #[default]
+    Warm,
+    /// Each stage in a fresh process.
+    Spawn,
 }
 
 /// Why a run could not be started or went wrong as a whole.
@@ -141,6 +155,8 @@ fn execute(
             ends: HashMap::new(),
             interrupted: None,
             escalation: None,
+            executor: options.executor,
+            zygote: None,
             on_event,
         };
         execution.go(signals, &wake, &finished)?;
@@ -225,6 +241,9 @@ struct Execution<'a, 'scope, 'e> {
     interrupted: Option<Interrupt>,
     /// The next step against workers that do not stop, and when it is due.
     escalation: Option<(usize, Instant)>,
+    executor: Executor,
+    /// Started with the first stage that needs it.
+    zygote: Option<Rc<Zygote>>,
     on_event: &'e mut dyn FnMut(Event<'_>),
 }
 
@@ -342,21 +361,12 @@ impl<'a: 'scope, 'scope> Execution<'a, 'scope, '_> {
             return;
         }
         let name = self.name(task);
-        let loaded = self.stages.loaded;
         let root = self.stages.project.root();
-        let stage = loaded.pipeline.stage(task);
-        let work = match (&stage.action, &loaded.python, loaded.run_request(task)) {
-            (Action::Shell { command }, ..) => {
-                let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
-                Work::Shell { command, directory }
-            }
-            (Action::Python(_), Some(interpreter), Some(request)) => {
-                Work::Python { interpreter, request }
-            }
-            (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),
-        };
-        let log = self.stages.project.log_path(name);
-        match Worker::start(work, root, &log) {
+        let started = self.work(task).and_then(|work| {
+            let log = self.stages.project.log_path(name);
+            Worker::start(work, root, &log)
+        });
+        match started {
             Ok(worker) => {
                 (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
                 self.workers.push(Running { task, ready, worker });
@@ -367,6 +377,35 @@ impl<'a: 'scope, 'scope> Execution<'a, 'scope, '_> {
                 self.fail(task, failure, &causes, "");
             }
         }
+    }
+
+    /// What the stage's worker shall execute.
+    fn work(&mut self, task: TaskId) -> Result<Work<'a>, StageFailure> {
+        let StageRunner { project, loaded, .. } = self.stages;
+        let stage = loaded.pipeline.stage(task);
+        let root = project.root();
+        let (interpreter, request) = match (&stage.action, &loaded.python, loaded.run_request(task))
+        {
+            (Action::Shell { command }, ..) => {
+                let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
+                return Ok(Work::Shell { command, directory });
+            }
+            (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
+            (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),
+        };
+        if self.executor == Executor::Spawn {
+            return Ok(Work::Python { interpreter, request });
+        }
+        let zygote = match self.zygote.take().filter(|zygote| !zygote.is_dead()) {
+            Some(zygote) => zygote,
+            None => {
+                let log = project.log_path(".warm");
+                let zygote = Zygote::start(interpreter, root, &loaded.preload, &log);
+                Rc::new(zygote.map_err(StageFailure::Helper)?)
+            }
+        };
+        self.zygote = Some(Rc::clone(&zygote));
+        Ok(Work::Forked { zygote, request })
     }
 
     fn watch_workers(&mut self) {

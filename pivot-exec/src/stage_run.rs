@@ -9,7 +9,7 @@ use std::time::Duration;
 use pivot_cache::{CheckoutMode, Content};
 use pivot_dag::TaskId;
 use pivot_lock::{Artifact, Found, Lock};
-use pivot_pipeline::{Out, OutKind, Stage};
+use pivot_pipeline::{Out, OutKind, ProjectPath, Stage};
 
 use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
@@ -105,6 +105,9 @@ impl StageRunner<'_> {
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
         let (decision, causes) = decide(&facts, self.memory, &name);
+        if decision != Decision::Keep {
+            self.check_outputs_are_inside(stage)?;
+        }
         let recorded = |path: &str| match &lock {
             Found::Usable(lock) => lock.out(path),
             _ => None,
@@ -143,6 +146,28 @@ impl StageRunner<'_> {
             }
         }
         Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, key, _guard: guard })))
+    }
+
+    /// Nothing is cleared, restored or written where a link leads out of the project.
+    fn check_outputs_are_inside(&self, stage: &Stage) -> Result<(), StageFailure> {
+        let root = self.project.root();
+        for out in &stage.outs {
+            // A link at the path itself is removed before anything is written, as it may be one
+            // to a cache elsewhere: only the folders above count.
+            let parent = out.path.as_str().rsplit_once('/').map(|(parent, _)| parent);
+            let Some(parent) = parent.and_then(|parent| ProjectPath::new(parent).ok()) else {
+                continue;
+            };
+            let path = out.path.as_str().to_owned();
+            match parent.leaves_project(root) {
+                Ok(None) => {}
+                Ok(Some(link)) => return Err(StageFailure::OutputOutside { path, link }),
+                Err(source) => {
+                    return Err(StageFailure::Workspace { action: "find", path, source });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn is_on_disk(&self, stage: &Stage, facts: &StageFacts<'_>, artifact: &Artifact) -> bool {

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pivot_fingerprint::{Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame};
@@ -19,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::Deserialize;
 
 use crate::outcome::StageFailure;
+use crate::zygote::{self, Zygote};
 
 /// How much of a stage's output is kept in memory for the message when it fails.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -26,8 +29,10 @@ const TAIL_BYTES: usize = 64 * 1024;
 /// What a worker shall execute.
 #[derive(Debug)]
 pub(crate) enum Work<'a> {
-    /// A Python function, as a `run` request for the helper.
+    /// A Python function in a fresh process, as a `run` request for the helper.
     Python { interpreter: &'a Interpreter, request: serde_json::Value },
+    /// The same in a fork of the zygote.
+    Forked { zygote: Rc<Zygote>, request: serde_json::Value },
     /// A shell command, in a directory.
     Shell { command: &'a str, directory: PathBuf },
 }
@@ -61,23 +66,42 @@ pub(crate) struct StageReport {
 
 #[derive(Debug)]
 enum Process {
-    Python(Helper),
-    Shell(Child),
+    /// `over` becomes readable when the process has ended.
+    Python {
+        helper: Helper,
+        over: OwnedFd,
+    },
+    Shell {
+        shell: std::process::Child,
+        over: OwnedFd,
+    },
+    Forked {
+        zygote: Rc<Zygote>,
+        child: zygote::Child,
+        socket: UnixStream,
+    },
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+enum Gone {
+    With(ExitStatus),
+    /// Together with the process that should have told.
+    Lost,
 }
 
 /// A stage's process while it runs. Dropping it kills the process and its group.
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Process,
-    pid: Pid,
-    pidfd: OwnedFd,
     streams: [Capture; 2],
     frames: Vec<u8>,
+    has_all_frames: bool,
     log: Option<File>,
     tail: VecDeque<u8>,
     started: Instant,
     pub(crate) was_cancelled: bool,
-    is_reaped: bool,
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -95,57 +119,42 @@ impl Worker {
         let (err_read, err_write) = pipe()?;
         let process = match work {
             Work::Python { interpreter, request } => {
-                let streams = StreamTo::Files { stdout: out_write, stderr: err_write };
-                let mut environment = Vec::new();
-                if std::env::var_os("PYTHONHASHSEED").is_none() {
-                    // The order of sets then is the same in each run of a stage.
-                    environment.push(("PYTHONHASHSEED".into(), "0".into()));
-                }
-                let directory = root.to_owned();
-                let options = StartOptions { directory, streams, environment };
-                let helper = Helper::start(interpreter, options).map_err(StageFailure::Helper)?;
-                // The helper reads the request when it is up; nobody waits for its greeting.
-                write_frame(&mut &*helper.stream(), &request)
-                    .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
-                helper.stream().set_nonblocking(true).map_err(StageFailure::Start)?;
-                Process::Python(helper)
+                start_python(interpreter, &request, root, out_write, err_write)?
+            }
+            Work::Forked { zygote, request } => {
+                let (socket, theirs) = UnixStream::pair().map_err(StageFailure::Start)?;
+                socket.set_nonblocking(true).map_err(StageFailure::Start)?;
+                let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
+                let child = zygote.fork(&request, descriptors).map_err(StageFailure::Start)?;
+                Process::Forked { zygote, child, socket }
             }
             Work::Shell { command, directory } => {
-                Process::Shell(start_shell(command, &directory, out_write, err_write)?)
+                let shell = start_shell(command, &directory, out_write, err_write)?;
+                let over = pidfd(shell.id())?;
+                Process::Shell { shell, over }
             }
         };
-        let id = match &process {
-            Process::Python(helper) => helper.pid(),
-            Process::Shell(child) => child.id(),
-        };
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-        let pid = pid.expect("a child's process id is positive");
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(start_failure)?;
         let capture = |kind, pipe| Capture { kind, pipe: Some(File::from(pipe)), partial: vec![] };
         Ok(Self {
             process,
-            pid,
-            pidfd,
             streams: [capture(Stream::Stdout, out_read), capture(Stream::Stderr, err_read)],
             frames: Vec::new(),
+            has_all_frames: false,
             // A log that cannot be written must not fail the stage.
             log: File::create(log).ok(),
             tail: VecDeque::new(),
             started: Instant::now(),
             was_cancelled: false,
-            is_reaped: false,
+            is_over: false,
         })
     }
 
     /// Everything that may have news.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipes = self.streams.iter().filter_map(|s| s.pipe.as_ref().map(AsFd::as_fd));
-        // Result frames are read at the end; they only need room before, see `pump`.
-        let socket = match &self.process {
-            Process::Python(helper) => Some(helper.stream().as_fd()),
-            Process::Shell(_) => None,
-        };
-        pipes.chain(socket).chain(std::iter::once(self.pidfd.as_fd()))
+        // At its end the socket would be readable for ever.
+        let socket = self.process.socket().filter(|_| !self.has_all_frames).map(AsFd::as_fd);
+        pipes.chain(socket).chain(std::iter::once(self.process.over()))
     }
 
     /// Reads what has come so far and hands on whole lines.
@@ -176,9 +185,14 @@ impl Worker {
     }
 
     fn pump_frames(&mut self, buffer: &mut [u8]) {
-        if let Process::Python(helper) = &self.process {
-            while let Ok(count @ 1..) = helper.stream().read_some(buffer) {
-                self.frames.extend_from_slice(&buffer[..count]);
+        let Some(mut socket) = self.process.socket() else { return };
+        while !self.has_all_frames {
+            match socket.read(buffer) {
+                Ok(0) => self.has_all_frames = true,
+                Ok(count) => self.frames.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.has_all_frames = true,
             }
         }
     }
@@ -188,21 +202,10 @@ impl Worker {
         &mut self,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> io::Result<Option<Ending>> {
-        let mut ready = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if rustix::event::poll(&mut ready, Some(&now))? == 0 {
-            return Ok(None);
-        }
+        let Some(gone) = self.process.reap()? else { return Ok(None) };
+        self.is_over = true;
         let elapsed = self.started.elapsed();
-        // What the stage left behind in its group would go on writing to its outputs. The
-        // leader is not reaped yet, so the group's number still belongs to it.
-        self.signal(Signal::KILL);
         self.pump(on_line);
-        let status = match &mut self.process {
-            Process::Python(helper) => helper.wait()?,
-            Process::Shell(child) => child.wait()?,
-        };
-        self.is_reaped = true;
         for capture in &mut self.streams {
             let rest = std::mem::take(&mut capture.partial);
             if !rest.is_empty() {
@@ -211,16 +214,17 @@ impl Worker {
         }
         let tail: Vec<u8> = self.tail.iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail).into_owned();
-        Ok(Some(Ending { result: self.verdict(status), tail, elapsed }))
+        Ok(Some(Ending { result: self.verdict(gone), tail, elapsed }))
     }
 
-    fn verdict(&self, status: ExitStatus) -> Result<StageReport, StageFailure> {
+    fn verdict(&self, gone: Gone) -> Result<StageReport, StageFailure> {
         if self.was_cancelled {
             return Err(StageFailure::Cancelled);
         }
+        let Gone::With(status) = gone else { return Err(StageFailure::Lost) };
         let report = match &self.process {
-            Process::Shell(_) => Some(Ok(StageReport::default())),
-            Process::Python(_) => last_result(&self.frames),
+            Process::Shell { .. } => Some(Ok(StageReport::default())),
+            Process::Python { .. } | Process::Forked { .. } => last_result(&self.frames),
         };
         match (report, status.signal(), status.code()) {
             (Some(Err(failure)), _, _) => Err(failure),
@@ -233,23 +237,111 @@ impl Worker {
 
     /// Sends a signal to the process and everything that it started in its group.
     pub(crate) fn signal(&self, signal: Signal) {
-        if !self.is_reaped {
-            // A group that is already gone needs no signal.
-            let _ = rustix::process::kill_process_group(self.pid, signal);
+        if !self.is_over {
+            self.process.signal(signal);
         }
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if !self.is_reaped {
-            self.signal(Signal::KILL);
-            // A `Helper` reaps itself.
-            if let Process::Shell(child) = &mut self.process {
-                let _ = child.wait();
+        self.signal(Signal::KILL);
+        if let (false, Process::Shell { shell, .. }) = (self.is_over, &mut self.process) {
+            // A `Helper` and a zygote reap their processes themselves.
+            let _ = shell.wait();
+        }
+    }
+}
+
+impl Process {
+    fn socket(&self) -> Option<&UnixStream> {
+        match self {
+            Self::Python { helper, .. } => Some(helper.stream()),
+            Self::Forked { socket, .. } => Some(socket),
+            Self::Shell { .. } => None,
+        }
+    }
+
+    /// What becomes readable when the process may be over.
+    fn over(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Python { over, .. } | Self::Shell { over, .. } => over.as_fd(),
+            Self::Forked { zygote, .. } => zygote.descriptor(),
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        match self {
+            Self::Python { helper, .. } => helper.signal(signal),
+            Self::Forked { zygote, child, .. } => zygote.signal(*child, signal),
+            Self::Shell { shell, .. } => {
+                if let Some(group) = pid_of(shell.id()) {
+                    // A group that is already gone needs no signal.
+                    let _ = rustix::process::kill_process_group(group, signal);
+                }
             }
         }
     }
+
+    /// How the process ended, if it has. What it left behind in its group is killed: it would go
+    /// on writing to the stage's outputs.
+    fn reap(&mut self) -> io::Result<Option<Gone>> {
+        if let Self::Forked { zygote, child, .. } = self {
+            zygote.pump();
+            let status = zygote.exit_of(*child).map(Gone::With);
+            return Ok(status.or(zygote.is_dead().then_some(Gone::Lost)));
+        }
+        if !is_readable(self.over())? {
+            return Ok(None);
+        }
+        // The leader is not reaped yet, so the group's number still belongs to it.
+        self.signal(Signal::KILL);
+        let status = match self {
+            Self::Python { helper, .. } => helper.wait()?,
+            Self::Shell { shell, .. } => shell.wait()?,
+            Self::Forked { .. } => return Ok(None),
+        };
+        Ok(Some(Gone::With(status)))
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(rustix::event::poll(&mut polled, Some(&now))? > 0)
+}
+
+fn pid_of(id: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(id).ok()?)
+}
+
+/// A descriptor that becomes readable when the process has ended.
+fn pidfd(id: u32) -> Result<OwnedFd, StageFailure> {
+    let pid = pid_of(id).expect("a child's process id is positive");
+    pidfd_open(pid, PidfdFlags::empty()).map_err(start_failure)
+}
+
+fn start_python(
+    interpreter: &Interpreter,
+    request: &serde_json::Value,
+    root: &Path,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<Process, StageFailure> {
+    let mut environment = Vec::new();
+    if std::env::var_os("PYTHONHASHSEED").is_none() {
+        // The order of sets then is the same in each run of a stage.
+        environment.push(("PYTHONHASHSEED".into(), "0".into()));
+    }
+    let streams = StreamTo::Files { stdout, stderr };
+    let options = StartOptions { directory: root.to_owned(), streams, environment };
+    let helper = Helper::start(interpreter, options).map_err(StageFailure::Helper)?;
+    // The helper reads the request when it is up; nobody waits for its greeting.
+    write_frame(&mut &*helper.stream(), request)
+        .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
+    helper.stream().set_nonblocking(true).map_err(StageFailure::Start)?;
+    let over = pidfd(helper.pid())?;
+    Ok(Process::Python { helper, over })
 }
 
 impl Capture {
@@ -263,18 +355,6 @@ impl Capture {
                 self.partial.clear();
             }
         }
-    }
-}
-
-/// Reading through a shared reference, as a socket allows.
-trait ReadSome {
-    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize>;
-}
-
-impl ReadSome for std::os::unix::net::UnixStream {
-    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut stream = self;
-        stream.read(buffer)
     }
 }
 
@@ -306,7 +386,7 @@ fn start_shell(
     directory: &Path,
     stdout: OwnedFd,
     stderr: OwnedFd,
-) -> Result<Child, StageFailure> {
+) -> Result<std::process::Child, StageFailure> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(command).current_dir(directory).process_group(0);
     shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr);

@@ -67,6 +67,8 @@ pub struct Inspection {
     pub stages: Vec<InspectedStage>,
     /// What the import looked at.
     pub witness: Witness,
+    /// Installed modules that the pipeline's code imports, in the bodies of functions as well.
+    pub preload: Vec<String>,
     /// Python's version: major, minor, micro.
     pub python_version: (u32, u32, u32),
 }
@@ -128,8 +130,15 @@ pub enum InspectError {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Answer {
-    Inspected { stages: Vec<serde_json::Value>, witness: serde_json::Value },
-    Failed { error: PythonFailure },
+    Inspected {
+        stages: Vec<serde_json::Value>,
+        witness: serde_json::Value,
+        #[serde(default)]
+        preload: Vec<String>,
+    },
+    Failed {
+        error: PythonFailure,
+    },
 }
 
 /// The parts of a declared stage that belong to the fingerprint.
@@ -185,7 +194,8 @@ pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspect
     let malformed = |error| HelperError::Frame(FrameError::Malformed(error));
     match serde_json::from_slice(&answer).map_err(malformed)? {
         Answer::Failed { error } => Err(InspectError::Python(Box::new(error))),
-        Answer::Inspected { stages, witness } => Ok(Inspection {
+        Answer::Inspected { stages, witness, preload } => Ok(Inspection {
+            preload,
             stages: stages
                 .into_iter()
                 .map(inspected_stage)

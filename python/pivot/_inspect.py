@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pivot._declare import DECLARED, Declaration
@@ -44,7 +44,12 @@ def inspect_project(request: Message, session: Session) -> Message:
         for declaration, base in zip(declarations, described, strict=True)
     ]
     session.stop_recording()
-    return {"type": "inspected", "stages": stages, "witness": session.witness()}
+    return {
+        "type": "inspected",
+        "stages": stages,
+        "witness": session.witness(),
+        "preload": session.preload(),
+    }
 
 
 def _declaration_of(target: Message, session: Session, root: str) -> Declaration:
@@ -83,7 +88,8 @@ def _inspected(
     model = None if params.model is None else params.model.model_class
     try:
         components, notes = session.fingerprint(declaration.function, declaration.name, model)
-        components = [*components, *_code_deps(declaration, session, root)]
+        if declaration.code_deps:
+            components = _with_code_deps(components, declaration, session, root)
     except PivotError:
         raise
     except Exception as error:
@@ -169,27 +175,53 @@ class _PathsOf:
         )
 
 
-def _code_deps(declaration: Declaration, session: Session, root: str) -> Iterable[Message]:
-    """Components for the code that a stage names as a dependency by hand."""
+def _with_code_deps(
+    components: list[Message], declaration: Declaration, session: Session, root: str
+) -> list[Message]:
+    """A stage's components with those of the code that it names as a dependency by hand."""
+    found = {component["name"]: component for component in components}
     inside = _PathsOf(declaration, root)
     for item in declaration.code_deps:
-        if not isinstance(item, (str, os.PathLike)):
-            name = getattr(item, "__name__", None) or type(item).__name__
-            components, _ = session.fingerprint(item, str(name))
-            # Only a stage's own function is `self`.
-            for component in components:
-                kind, _, rest = component["name"].partition(":")
-                yield {**component, "name": f"func:{rest}"} if kind == "self" else component
+        if isinstance(item, (str, os.PathLike)):
+            component = _file_component(os.fspath(item), inside, root)
+            found[component["name"]] = component
             continue
-        path = inside.project(os.fspath(item), "code_deps")
-        try:
-            digest = _digest(os.path.join(root, path))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise inside.error(
-                f"cannot read `{path}` of `code_deps`: {reason}", "code_deps"
-            ) from None
-        yield {"name": f"file:{path}", "hash": digest, "file": path, "line": None}
+        reached, _ = session.fingerprint(item, declaration.name)
+        for component in _object_components(item, reached):
+            name = component["name"]
+            known = found.setdefault(name, component)
+            if known["hash"] != component["hash"]:
+                # Another thing of that name, in another module.
+                kind, _, rest = name.partition(":")
+                name = f"{kind}:{getattr(item, '__module__', 'code_deps')}.{rest}"
+                found[name] = {**component, "name": name}
+    return list(found.values())
+
+
+def _file_component(path: str, inside: _PathsOf, root: str) -> Message:
+    path = inside.project(path, "code_deps")
+    try:
+        digest = _digest(os.path.join(root, path))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"cannot read `{path}` of `code_deps`: {reason}"
+        raise inside.error(message, "code_deps") from None
+    return {"name": f"file:{path}", "hash": digest, "file": path, "line": None}
+
+
+def _object_components(item: Any, reached: list[Message]) -> list[Message]:
+    """The components of a function, class or module; only a stage's own function is `self`."""
+    others = [component for component in reached if not component["name"].startswith("self:")]
+    if inspect.isclass(item) or inspect.ismodule(item):
+        return others  # it has a component of its own kind
+    name = getattr(item, "__qualname__", None) or type(item).__name__
+    kind = "func" if callable(item) else "const"
+    own = [
+        {**component, "name": f"{kind}:{name}"}
+        for component in reached
+        if component["name"].startswith("self:")
+    ]
+    return own + others
 
 
 def _digest(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The helper process: says hello, answers one request, ends.
+"""The helper process: says hello, answers one request or serves many, ends.
 
 The ``pivot`` program starts it as ``python DIR --fd N``, with a socket as descriptor N, user
 code's prints on descriptors 1 and 2, and nothing to read on 0. Setting up the process happens
@@ -8,6 +8,9 @@ here; what a request means is in ``_inspect`` and ``_run``.
 from __future__ import annotations
 
 import contextlib
+
+# `difflib` now: when errors need it, a project's module of that name could be found first.
+import difflib  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import faulthandler
 import os
 import sys
@@ -35,10 +38,23 @@ def main() -> None:
     if kind == "inspect":
         _leave(channel, _answer_inspect(request))
     elif kind == "run":
-        raise SystemExit(_answer_run(request, channel))
+        raise SystemExit(answer_run(request, channel))
+    elif kind == "serve":
+        _serve(request, channel)
     else:
         told = InternalError(f"Pivot's helper does not know the request {kind!r}")
         _leave(channel, {"type": "failed", "error": failed(told, "")})
+
+
+def _serve(request: Message, channel: Channel) -> None:
+    """Forks a child for every stage until the connection ends; in a child, runs the stage."""
+    # Only here, as a process that runs one stage does without sockets and polling.
+    from pivot._serve import Server, preload
+
+    preload(request["preload"])
+    work = Server(channel.detach()).serve()
+    if work is not None:
+        work()
 
 
 def _answer_inspect(request: Message) -> Message:
@@ -52,7 +68,7 @@ def _answer_inspect(request: Message) -> Message:
         return {"type": "failed", "error": failed(internal(error), root)}
 
 
-def _answer_run(request: Message, channel: Channel) -> int:
+def answer_run(request: Message, channel: Channel) -> int:
     """Sends the result and returns the exit status, leaving the interpreter to end by itself.
 
     Only that closes files which the stage left open and runs what it registered for the end.

@@ -48,6 +48,20 @@ _encode = _Encoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).e
 _decode = json.JSONDecoder().decode
 
 
+def encode(message: Message) -> bytes:
+    """The JSON of a frame, without its length."""
+    # A lone surrogate has no UTF-8; one in a message of the user's becomes a question mark.
+    return _encode(message).encode("utf-8", "replace")
+
+
+def decode(body: bytes) -> Message:
+    """The inverse of :func:`encode`."""
+    message = _decode(body.decode("utf-8"))
+    if not isinstance(message, dict):
+        raise ValueError("a message is not a JSON object")
+    return message
+
+
 class ChannelClosed(Exception):
     """The other side is gone, or user code closed our descriptor."""
 
@@ -64,8 +78,7 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Sends one frame, or raises :class:`ChannelClosed`."""
-        # A lone surrogate has no UTF-8; one in a message of the user's becomes a question mark.
-        body = _encode(message).encode("utf-8", "replace")
+        body = encode(message)
         if len(body) > MAX_FRAME_BYTES:
             raise ValueError(f"a message of {len(body)} bytes is too large")
         self._check()
@@ -82,10 +95,13 @@ class Channel:
         length = int.from_bytes(self._exactly(4), "little")
         if length > MAX_FRAME_BYTES:
             raise ValueError(f"a message of {length} bytes is too large")
-        message = _decode(self._exactly(length).decode("utf-8"))
-        if not isinstance(message, dict):
-            raise ValueError("a message is not a JSON object")
-        return message
+        return decode(self._exactly(length))
+
+    def detach(self) -> int:
+        """Gives the descriptor away; this end is then closed."""
+        self._check()
+        fd, self._fd = self._fd, -1
+        return fd
 
     def close(self) -> None:
         """Closes the descriptor, unless it has become somebody else's."""

@@ -156,10 +156,10 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def has(module: str) -> bool:
-    """Whether the interpreter under test has a module."""
+def pydantic_version() -> int:
+    """The major version of Pydantic for the interpreter under test; 0 if there is none."""
     try:
-        __import__(module)
+        import pydantic
     except ImportError:
-        return False
-    return True
+        return 0
+    return int(pydantic.VERSION.partition(".")[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unittest
 
-from support import ProjectTestCase, has
+from support import ProjectTestCase, pydantic_version
 
 QUICK_START = """
     from pivot import stage
@@ -162,6 +162,39 @@ class Stages(ProjectTestCase):
         )
         changed = {name for name in after if after[name] != before[name]}
         self.assertEqual(changed, {"file:queries", "file:queries/a.sql"})
+
+    def test_code_deps_that_are_objects(self):
+        self.write("features.py", "RATE = 1\nclass Model:\n    def fit(self):\n        return 1\n")
+        self.write(
+            "pipeline.py",
+            """
+            import features
+            from pivot import stage
+
+            @stage(code_deps=[features, features.Model])
+            def work(): ...
+
+            @stage
+            def other(): ...
+            """,
+        )
+        before = {name: stage["code"] for name, stage in self.stages().items()}
+        self.write("features.py", "RATE = 2\nclass Model:\n    def fit(self):\n        return 2\n")
+        after = {name: stage["code"] for name, stage in self.stages().items()}
+        self.assertEqual(before["other"], after["other"])
+        names = [component["name"] for component in after["work"]]
+        self.assertEqual(len(names), len(set(names)), names)
+        self.assertEqual([name for name in names if name.startswith("self:")], ["self:work"])
+        changed = [b["name"] for a, b in zip(before["work"], after["work"], strict=True) if a != b]
+        self.assertEqual(len(changed), 2, (before, after))
+
+    def test_a_project_behind_a_symbolic_link(self):
+        self.write("pipeline.py", QUICK_START)
+        link = self.root.parent / "link"
+        link.symlink_to(self.root)
+        for root in (self.root, link):
+            ended = self.inspect(root=str(root))
+            self.assertEqual(ended.answer["stages"][0]["place"]["file"], "pipeline.py", ended)
 
     def test_prints_do_not_reach_the_protocol(self):
         self.write(
@@ -424,7 +457,7 @@ class DeclarationErrors(ProjectTestCase):
         self.assertEqual((error["file"], error["line"]), ("pipeline.py", 2))
 
 
-@unittest.skipUnless(has("pydantic"), "needs pydantic")
+@unittest.skipUnless(pydantic_version() >= 2, "needs Pydantic 2")
 class Pydantic(ProjectTestCase):
     PIPELINE = """
         from typing import Literal
@@ -544,6 +577,45 @@ class Pydantic(ProjectTestCase):
             self.assertIn(expected, ended.stdout)
         error = self.failure(overrides={"implied": day})
         self.assertEqual([d["loc"] for d in error["details"]], [["day"]])
+
+
+@unittest.skipIf(sys.version_info >= (3, 14), "Pydantic 1 does not work there")
+@unittest.skipUnless(pydantic_version(), "needs Pydantic")
+class Pydantic1(ProjectTestCase):
+    def test_params(self):
+        self.write(
+            "pipeline.py",
+            """
+            try:
+                from pydantic.v1 import BaseModel, Field
+            except ImportError:
+                from pydantic import BaseModel, Field
+            from pivot import stage
+
+            class Inner(BaseModel):
+                depth: int = 1
+                width: int = 2
+
+            class P(BaseModel):
+                lr: float
+                inner: Inner = Inner(width=5)
+                aliased: int = Field(3, alias='Aliased')
+
+            @stage(params=P)
+            def work(params: P):
+                print(repr(params))
+            """,
+        )
+        overrides = {"work": {"lr": 1, "inner": {"depth": 3}, "aliased": 4}}
+        stage = self.stages(overrides=overrides)["work"]
+        expected = {"lr": 1.0, "inner": {"depth": 3, "width": 5}, "aliased": 4}
+        self.assertEqual((stage["params"], stage["params_model"]), (expected, True))
+        ended = self.run_stage("work", overrides=overrides)
+        self.assertEqual(ended.stdout, "P(lr=1.0, inner=Inner(depth=3, width=5), aliased=4)\n")
+        error = self.failure(overrides={"work": {"lr": "x", "aliased": "y"}})
+        self.assertEqual([d["loc"] for d in error["details"]], [["lr"], ["Aliased"]])
+        error = self.failure(overrides={"work": {"lr": 1, "iner": 2}})
+        self.assertIn("did you mean `inner`?", error["message"])
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ pub(crate) struct Arguments {
     /// Give a stage another param for this run
     #[arg(short = 'S', long = "set", value_name = "STAGE.KEY=VALUE")]
     set: Vec<String>,
-    /// How stages are executed
-    #[arg(long, value_enum, default_value_t = Executor::Spawn)]
+    /// How Python stages are executed
+    #[arg(long, value_enum, default_value_t = Executor::Warm)]
     executor: Executor,
     /// Show all that the stages print
     #[arg(long)]
@@ -58,13 +58,13 @@ pub(crate) struct Arguments {
 /// How stages are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Executor {
+    /// A fork of a process that has imported the third-party packages already.
+    Warm,
     /// A fresh Python process for every stage.
     Spawn,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
-    // There is one executor so far; the option is there so that scripts can name it.
-    let Executor::Spawn = arguments.executor;
     let project = project::open(global)?;
     let loaded = project::load(global, &project, &arguments.set)?;
     let reach = if arguments.single_stage { Reach::Alone } else { Reach::WithUpstream };
@@ -72,6 +72,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let is_forced = |_: TaskId| arguments.force;
     let planned = pivot_exec::make_plan(&project, &loaded, &selected, &is_forced)
         .map_err(|error| project::plan_report(error, &loaded))?;
+    project::warn_of_unusable_locks(&loaded, &planned);
     if arguments.explain || arguments.dry_run {
         project.state.flush();
         show_plan(arguments, &loaded, &planned);
@@ -99,7 +100,11 @@ fn execute(
     let jobs = arguments.jobs.or(project.config.core.jobs);
     let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
     let on_failure = if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
-    let options = RunOptions { jobs: jobs.unwrap_or(NonZeroUsize::MIN), on_failure };
+    let executor = match arguments.executor {
+        Executor::Warm => pivot_exec::Executor::Warm,
+        Executor::Spawn => pivot_exec::Executor::Spawn,
+    };
+    let options = RunOptions { jobs: jobs.unwrap_or(NonZeroUsize::MIN), on_failure, executor };
     let mut progress = Progress::new(arguments.show_output);
     let summary = pivot_exec::run(project, loaded, planned.plan, &options, &mut |event| {
         if arguments.json {

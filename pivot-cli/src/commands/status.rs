@@ -26,6 +26,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
     let planned = pivot_exec::make_plan(&project, &loaded, &selected, &|_| false)
         .map_err(|error| project::plan_report(error, &loaded))?;
+    project::warn_of_unusable_locks(&loaded, &planned);
     project.state.flush();
     if arguments.json {
         output::json(&causes::plan_json(&loaded, &planned));

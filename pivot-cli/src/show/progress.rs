@@ -115,8 +115,12 @@ impl Progress {
 pub(crate) fn hint(failure: &StageFailure) -> Option<String> {
     match failure {
         StageFailure::Raised { hint, .. } => hint.clone(),
-        StageFailure::OutputsMissing { .. } => {
-            Some("write it, or remove it from the stage's outputs".to_owned())
+        StageFailure::OutputsMissing { paths } => {
+            let them = if paths.len() == 1 { "it" } else { "them" };
+            Some(format!("write {them}, or remove {them} from the stage's outputs"))
+        }
+        StageFailure::OutputOutside { link, .. } => {
+            Some(format!("make `{link}` a real folder, or give the stage another output"))
         }
         StageFailure::InputChanged { .. } | StageFailure::SourceChanged { .. } => {
             Some("run again; nothing was recorded for this stage".to_owned())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import _bytecode
 from ._encoder import HANDLERS, Encoder, Steps, Task, type_name
 from ._resolve import Environment, Resolver
-from ._syntax import function_form
+from ._scripts import SCRIPT
 
 if TYPE_CHECKING:
     from ._source import FunctionNode
@@ -72,7 +72,7 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
         yield value.__doc__
     if names.reads_texts:
         component.reads_texts = True
-    component.strings.extend(text for text, _ in names.strings)
+    component.strings.extend(text for text, _ in names.strings if SCRIPT.search(text))
     cells = _cells(value)
     environment = Environment(
         value.__globals__,

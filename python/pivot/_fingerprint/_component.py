@@ -38,8 +38,8 @@ class Component:
     """The digest of one component, and what it refers to."""
 
     __slots__ = (
-        "bound", "digest", "edges", "environment", "file", "key", "libraries", "line", "modules",
-        "notes", "opaque", "reads_environment", "reads_texts", "runs_programs", "strings",
+        "bound", "digest", "edges", "file", "imports_by_name", "key", "libraries", "line",
+        "modules", "notes", "opaque", "reads_environment", "reads_texts", "runs_programs", "strings",
     )
 
     def __init__(self, key: Key) -> None:
@@ -54,6 +54,9 @@ class Component:
         self.line: int | None = None
         self.notes: list[dict[str, Any]] = []
         self.strings: list[str] = []
+        """Texts that may name a script or a module."""
+        self.imports_by_name = False
+        """Whether a module is imported whose name is not known."""
         self.bound: tuple[str, str] | None = None
         """Module and name of the binding, for provenance."""
         self.opaque = False

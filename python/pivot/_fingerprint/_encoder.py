@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._component import Component, Key, Mode
 from ._hashing import new_hash
+from ._scripts import SCRIPT
 
 if TYPE_CHECKING:
     from ._graph import Graph
@@ -24,6 +25,7 @@ Handler = Callable[["Encoder", Any], Steps]
 
 # Library objects are looked into, but not without end: a logger leads to every logger there is.
 _LIBRARY_OBJECTS_MAX = 20_000
+_SCRIPT_TEXT_MAX = 500  # longer texts name no script
 
 
 class Task:
@@ -185,6 +187,8 @@ def _write_complex(encoder: Encoder, value: complex) -> None:
 def _write_str(encoder: Encoder, value: str) -> None:
     if len(value) > 2:
         value = encoder.graph.roots.mask(value)
+        if len(value) < _SCRIPT_TEXT_MAX and SCRIPT.search(value):
+            encoder.component.strings.append(value)
     encoder.text(value)
 
 

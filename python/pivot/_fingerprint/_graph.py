@@ -574,6 +574,18 @@ class Graph:
                 return self.roots.kind(spec.origin)
         return "stdlib"
 
+    def is_user_module_name(self, name: str) -> bool:
+        """Whether a text is the name of a user module; it is imported then."""
+        top = name.partition(".")[0]
+        if top not in sys.modules:
+            if not any(
+                os.path.exists(os.path.join(folder, top + ".py"))
+                or os.path.exists(os.path.join(folder, top, "__init__.py"))
+                for folder in self.roots.user_path()
+            ):
+                return False
+        return self.load(name) == "user" and name in sys.modules
+
     def whole_module(self, module: types.ModuleType) -> Key:
         """The key of everything that a module binds."""
         key = Key("module", "", module.__name__)

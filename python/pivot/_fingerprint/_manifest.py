@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ from ._component import Component, Key, Mode
 from ._effects import Effects
 from ._graph import Graph
 from ._hashing import component_hash
+from ._scripts import Scripts, can_start_programs
 
 __all__ = ["Manifests"]
 
@@ -20,6 +20,7 @@ class Manifests:
     def __init__(self, graph: Graph, packages: str) -> None:
         self.graph = graph
         self.effects = Effects(graph)
+        self.scripts = Scripts(graph.roots)
         self.packages = packages
         self._environment: set[str] = set()
 
@@ -53,7 +54,7 @@ class Manifests:
         while True:
             before = len(reached)
             effects, edges = self.effects.of_stage(reached, module, mode)
-            self._extend(reached, edges, mode)
+            self._extend(reached, edges + self._computed(reached), mode)
             if len(reached) == before:
                 break
         keys = {key for key in reached if key.kind == "params"}
@@ -62,11 +63,29 @@ class Manifests:
                 del reached[key]  # the class is used as such, too: all of it counts
         return reached, effects
 
+    def _computed(self, reached: dict[Key, Component]) -> list[Key]:
+        """Scripts and modules that texts in the stage's code may name."""
+        found: list[Key] = []
+        components = list(reached.values())
+        if any(component.imports_by_name for component in components):
+            for text in sorted({text for component in components for text in component.strings}):
+                if text.isascii() and all(map(str.isidentifier, text.split("."))):
+                    if self.graph.is_user_module_name(text):
+                        found.append(self.graph.whole_module(sys.modules[text]))
+        if any(map(can_start_programs, components)):
+            found += self.scripts.named_in(components)
+        return found
+
     def _extend(self, reached: dict[Key, Component], start: list[Key], mode: Mode) -> None:
         pending = [key for key in start if key not in reached]
         while pending:
             key = pending.pop()
             if key in reached:
+                continue
+            if key.kind == "file":
+                reached[key] = component = Component(key)
+                component.digest = self.scripts.digest_of(key).encode()
+                component.file, component.line = key.name, 1
                 continue
             component = reached[key] = self.graph.component(key, mode)
             if key.kind == "env":

@@ -245,10 +245,18 @@ class Resolver:
                 if use.store:
                     self._library(f"set {value.__name__}.{name}")
             value = vars(value)[name]
+        if use.store and type(value).__module__ != "builtins" or use.store and isinstance(value, type):
+            self._changed(value, path)
         self._special(value, rest, use, path)
         meaning = self.graph.meaning(self.component, value, origin)
         if meaning is not None:
             self.found[path] = meaning
+
+    def _changed(self, value: Any, path: str) -> None:
+        """Note an assignment to an attribute of a library's object."""
+        kind = value if isinstance(value, type) else type(value)
+        if self.graph.class_owner(kind) == "library":
+            self._library(f"set {kind.__module__}.{kind.__qualname__}")
 
     def _missing_attribute(self, module: ModuleType, kind: str, name: str) -> Any:
         inner = sys.modules.get(f"{module.__name__}.{name}")
@@ -467,6 +475,7 @@ class Resolver:
         texts = self.evaluate(call.args[0], use.scope) if call.args else None
         if texts is None or not all(isinstance(text, (str, bytes)) for text in texts):
             self._own_module(f"{ast.unparse(call.func)}() runs text that is not constant", use.line)
+            self.component.runs_programs = True
             return
         for text in texts:
             self._text_names(text)
@@ -496,8 +505,8 @@ class Resolver:
         names = self.evaluate(call.args[0], use.scope) if call.args else None
         if names is None or not all(isinstance(name, str) for name in names):
             title = ast.unparse(call.args[0]) if call.args else ""
-            self._everything(f"it imports the module named by {title!r}", use.line)
-            self.component.notes[-1]["dynamic_import"] = True
+            self._everything(f"it imports the module named by `{title}`", use.line)
+            self.component.imports_by_name = True
             return
         how, node = self.names.parents.get(id(call), ("", None))
         for name in names:

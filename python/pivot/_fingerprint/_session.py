@@ -17,7 +17,8 @@ from ._loader import Sources
 from ._manifest import Manifests
 from ._observe import Observer
 from ._packages import Packages
-from ._record import Recorder
+from ._preload import preload
+from ._record import Recorder, stat_tuple
 from ._roots import Roots
 from ._witness import Began, witness
 
@@ -105,12 +106,20 @@ class Session:
         if self._began is None:
             raise RuntimeError("the session was not started")
         recording, self._recorder.on = self._recorder.on, False
-        names = self._manifests.environment_names() if self._manifests is not None else set()
+        names: set[str] = set()
+        if self._manifests is not None:
+            names = self._manifests.environment_names()
+            for path in self._manifests.scripts.files:
+                self._recorder.opened.setdefault(path, stat_tuple(path))
         found = witness(
             self._began, self.roots, self._sources, self._recorder, self._packages, names
         )
         self._recorder.on = recording
         return found
+
+    def preload(self) -> list[str]:
+        """The installed modules that a process for this pipeline's stages may import ahead."""
+        return preload(self._sources, self.roots)
 
     def sources(self) -> dict[str, str]:
         """Project-relative path -> content hash of each user file that was executed."""

@@ -200,6 +200,7 @@ def _path(encoder: Encoder, value: Any) -> Steps:
 
 def _decimal(encoder: Encoder, value: Any) -> Steps:
     encoder.mark("Decimal")
+    encoder.component.libraries["decimal.Decimal"] = None
     yield str(value)  # exact, with sign, exponent and kind of NaN
 
 

@@ -1,0 +1,50 @@
+"""Which installed packages a pipeline's modules import: what a warm worker has ready."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+
+from ._loader import Sources
+from ._roots import Roots
+
+__all__ = ["preload"]
+
+# They start threads when they are imported or first asked for a device: a fork would hang.
+_NEVER = frozenset({"tensorflow", "jax", "jaxlib"})
+
+
+def preload(sources: Sources, roots: Roots) -> list[str]:
+    """What the user's modules import, in the bodies of functions as well.
+
+    ``package.module``, or ``package.module:name`` for ``from package.module import name``, as some
+    packages load their parts only when one is asked for. What is not installed and the user's own
+    modules are left out.
+    """
+    written: dict[str, None] = {}
+    for _, source in sorted(sources.by_path.items()):
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Import):
+                written.update((alias.name, None) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                written.update((f"{node.module}:{alias.name}", None) for alias in node.names)
+    return [name for name in written if _is_installed(name.partition(":")[0], roots)]
+
+
+def _is_installed(name: str, roots: Roots) -> bool:
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top in _NEVER or top == "pivot":
+        return False
+    module = sys.modules.get(top)
+    if module is not None:
+        return roots.module_kind(module) == "site"
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    if spec is None:
+        return False
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return any(roots.kind(os.path.join(place, "x")) == "site" for place in places)

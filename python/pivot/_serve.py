@@ -1,0 +1,199 @@
+"""Forks one child a stage from a process that has imported third-party packages and nothing else.
+
+The user's own modules are imported in the child, so an edit needs no restart and nothing that a
+stage does can reach the next one. Libraries are imported here but never used: many of them
+survive a fork after an import and hang after they have run something.
+
+Frames from the ``pivot`` program: ``run`` with an ``id``, a ``request`` and three descriptors
+(result socket, standard output, standard error), and ``cancel`` with an ``id`` and a ``signal``.
+Back comes ``exit`` with the ``id`` and the wait status of each child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import io
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import NoReturn
+
+from pivot._declare import DECLARED
+from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
+
+_KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+
+
+class Server:
+    """The children that run now, and the connection that asks for more."""
+
+    def __init__(self, fd: int) -> None:
+        self._connection = connection = socket.socket(fileno=fd)
+        self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        self._kill_with_parent = _prctl()
+
+    def serve(self) -> Callable[[], NoReturn] | None:
+        """Forks until the connection ends.
+
+        In a child it returns what the child has to do, so that the child's stack holds nothing
+        of this loop; in the parent it returns ``None``.
+        """
+        while True:
+            try:
+                for descriptor, _ in self._poll.poll():
+                    if descriptor != self._connection.fileno():
+                        self._reap(descriptor)
+                        continue
+                    work = self._answer(*self._receive())
+                    if work is not None:
+                        return work
+            except ChannelClosed:
+                for process, _ in self._children.values():
+                    _kill_group(process, signal.SIGKILL)
+                return None
+
+    def _answer(self, frame: Message, descriptors: list[int]) -> Callable[[], NoReturn] | None:
+        if frame["type"] == "run":
+            work = self._fork(frame["id"], frame["request"], descriptors)
+            if work is None:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            return work
+        if frame["type"] == "cancel" and frame["id"] in self._children:
+            _kill_group(self._children[frame["id"]][0], frame["signal"])
+        return None
+
+    def _fork(self, number: int, request: Message, fds: list[int]) -> Callable[[], NoReturn] | None:
+        parent = os.getpid()
+        process = os.fork()
+        if process:
+            with contextlib.suppress(OSError):
+                os.setpgid(process, process)  # the child does the same: whoever is first
+            ended = os.pidfd_open(process)
+            self._children[number] = (process, ended)
+            self._poll.register(ended, select.POLLIN)
+            return None
+        os.setpgid(0, 0)
+        if self._kill_with_parent is not None:
+            self._kill_with_parent()
+        if os.getppid() != parent:
+            os._exit(1)  # nobody would ever reap or kill this child
+        self._connection.close()
+        for _, ended in self._children.values():
+            os.close(ended)
+        result, stdout, stderr = fds
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        os.close(stdout)
+        os.close(stderr)
+        _reseed()
+
+        def work() -> NoReturn:
+            from pivot._main import answer_run
+
+            preloaded = frozenset(sys.modules)
+            end(answer_run(request, Channel(result)), preloaded)
+
+        return work
+
+    def _reap(self, ended: int) -> None:
+        number = next(n for n, (_, descriptor) in self._children.items() if descriptor == ended)
+        process, _ = self._children.pop(number)
+        self._poll.unregister(ended)
+        os.close(ended)
+        # What the stage left behind would go on writing to its outputs. The leader is not reaped
+        # yet, so the group's number still belongs to it.
+        _kill_group(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        body = encode({"type": "exit", "id": number, "status": status})
+        try:
+            self._connection.sendall(struct.pack("<I", len(body)) + body)
+        except OSError as error:
+            raise ChannelClosed from error
+
+    def _receive(self) -> tuple[Message, list[int]]:
+        """One frame, and the descriptors that came with its first bytes."""
+        header, descriptors = b"", []
+        while len(header) < 4:
+            part, came, _, _ = socket.recv_fds(self._connection, 4 - len(header), 8)
+            if not part:
+                raise ChannelClosed
+            header += part
+            descriptors += came
+        (rest,) = struct.unpack("<I", header)
+        parts = []
+        while rest:
+            part = self._connection.recv(min(rest, 1 << 20))
+            if not part:
+                raise ChannelClosed
+            parts.append(part)
+            rest -= len(part)
+        return decode(b"".join(parts)), descriptors
+
+
+def preload(names: Iterable[str]) -> None:
+    """Imports packages; one that cannot be imported shows its error in the stage that needs it.
+
+    ``module:name`` also asks for the name: some packages load their parts only then.
+    """
+    for name in names:
+        module, _, part = name.partition(":")
+        with contextlib.suppress(BaseException):
+            getattr(import_module(module), part or "__name__", None)
+    # Python warns of every fork beside another thread, and numpy alone has one. What makes such
+    # forks harmless is that libraries were only imported.
+    warnings.filterwarnings("ignore", r".*fork\(\) may lead to deadlocks", DeprecationWarning)
+    gc.collect()
+    gc.freeze()
+
+
+def end(status: int, preloaded: frozenset[str]) -> NoReturn:
+    """Ends a child as the interpreter would end, without taking down the libraries.
+
+    That alone would cost more than a small stage. What the stage registered for the end runs, and
+    what it left open is closed: its modules are let go, so their objects are finalized.
+    """
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter's end, but for the rest of it
+    with contextlib.suppress(BaseException):
+        DECLARED.clear()
+        for name in sys.modules.keys() - preloaded:
+            sys.modules.pop(name, None)
+        gc.collect()  # what was there before the fork is frozen and not looked at
+        for item in gc.get_objects():
+            if isinstance(item, io.IOBase) and not item.closed and item.writable():
+                item.flush()
+    os._exit(status)
+
+
+def _kill_group(process: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(process, number)
+
+
+def _reseed() -> None:
+    """Gives the child random numbers of its own; Python does so for its own generator."""
+    random = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
+
+
+def _prctl() -> Callable[[], object] | None:
+    """Makes the calling process die with its parent, where the system and Python can."""
+    try:
+        import ctypes
+
+        library = ctypes.CDLL(None)
+        return lambda: library.prctl(_KILL_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        return None
