@@ -2,7 +2,7 @@
 
 usage: generate.py DIR STAGES [--shape layered|chain|fan] [--style python|yaml|cmd]
 
-The stages copy their dependencies into one small output each.
+Each stage writes the size of all that it reads, so outputs stay small however deep the graph is.
 
 layered   rows of about the square root of STAGES, each stage reading up to three of the row before
 chain     every stage reads the one before
@@ -54,7 +54,7 @@ def write_yaml(root: pathlib.Path, reads: list[list[int]], command: bool) -> Non
     for n, deps in enumerate(reads):
         lines.append(f"  s{n}:")
         lines.append(
-            f"    cmd: cat {' '.join(paths(deps))} > out/s{n}.txt"
+            f"    cmd: cat {' '.join(paths(deps))} | wc -c > out/s{n}.txt"
             if command
             else f"    python: steps.step{n % 8}"
         )
