@@ -4,3 +4,4 @@ pub(crate) mod causes;
 pub(crate) mod explain;
 pub(crate) mod output;
 pub(crate) mod progress;
+mod source_diff;

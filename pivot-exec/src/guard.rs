@@ -1,8 +1,8 @@
 //! One process at a time runs a stage: a kernel lock on a file per stage.
 //!
 //! The kernel frees the lock when its holder dies, however it dies, so nothing has to be
-//! cleaned up and a reused process id cannot block anybody. The text in the file only serves
-//! messages.
+//! cleaned up and a reused process id cannot block anybody. The text in the file, the holder's
+//! process id and a note of its worker, serves messages and the next holder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -10,10 +10,30 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::orphans;
+
 /// The right to run one stage, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct StageGuard {
-    _file: File,
+    file: File,
+}
+
+impl StageGuard {
+    /// Notes the worker's process group, so that the next holder can end what a killed run left.
+    pub(crate) fn note_worker(&mut self, leader: u32) {
+        if let Some(note) = orphans::note(leader) {
+            // Without the note the stage runs all the same.
+            let _ = self.file.write_all(format!("{note}\n").as_bytes());
+        }
+    }
+}
+
+impl Drop for StageGuard {
+    fn drop(&mut self) {
+        // Nothing is left of this run: the note must not be read when the numbers in it mean
+        // something else.
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// The answer to an attempt to take a guard.
@@ -39,20 +59,23 @@ pub(crate) fn try_take(dir: &Path, stage: &str) -> Result<Attempt, (io::Error, P
     let mut file = opened.map_err(at)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
+            let mut left = String::new();
+            let _ = (&file).take(4096).read_to_string(&mut left);
+            left.lines().skip(1).for_each(orphans::end);
             let text = format!("{}\n", std::process::id());
             // The text is for messages: a full disk must not keep the stage from running.
             let _ = file.set_len(0).and_then(|()| file.rewind());
             let _ = file.write_all(text.as_bytes());
-            Ok(Attempt::Taken(StageGuard { _file: file }))
+            Ok(Attempt::Taken(StageGuard { file }))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            let _ = file.take(32).read_to_string(&mut text);
-            Ok(Attempt::Held(text.trim().parse().ok()))
+            let _ = file.take(4096).read_to_string(&mut text);
+            Ok(Attempt::Held(text.lines().next().and_then(|pid| pid.parse().ok())))
         }
         // A file system without locks: better unguarded than not at all.
         Err(rustix::io::Errno::NOLCK | rustix::io::Errno::OPNOTSUPP) => {
-            Ok(Attempt::Taken(StageGuard { _file: file }))
+            Ok(Attempt::Taken(StageGuard { file }))
         }
         Err(error) => Err(at(error.into())),
     }

@@ -30,6 +30,7 @@ mod durations;
 mod facts;
 mod guard;
 mod load;
+mod orphans;
 mod outcome;
 mod outputs;
 mod plan;

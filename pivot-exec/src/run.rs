@@ -356,7 +356,7 @@ impl<'a: 'scope, 'scope> Execution<'a, 'scope, '_> {
         }
     }
 
-    fn launch(&mut self, task: TaskId, ready: Box<Ready>) {
+    fn launch(&mut self, task: TaskId, mut ready: Box<Ready>) {
         if self.interrupted.is_some() {
             return;
         }
@@ -368,6 +368,9 @@ impl<'a: 'scope, 'scope> Execution<'a, 'scope, '_> {
         });
         match started {
             Ok(worker) => {
+                if let Some(leader) = worker.leader() {
+                    ready.guard.note_worker(leader);
+                }
                 (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
                 self.workers.push(Running { task, ready, worker });
             }

@@ -44,7 +44,7 @@ pub(crate) struct Ready {
     pub(crate) set_aside: Vec<SetAside>,
     deps: Vec<Content>,
     key: Option<RunKey>,
-    _guard: StageGuard,
+    pub(crate) guard: StageGuard,
 }
 
 impl StageRunner<'_> {
@@ -145,7 +145,7 @@ impl StageRunner<'_> {
                 _ => set_aside.extend(self.site.clear(path, recorded.as_ref())?),
             }
         }
-        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, key, _guard: guard })))
+        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, key, guard })))
     }
 
     /// Nothing is cleared, restored or written where a link leads out of the project.

@@ -149,6 +149,15 @@ impl Worker {
         })
     }
 
+    /// The leader of the worker's process group; a zygote looks after its children's itself.
+    pub(crate) fn leader(&self) -> Option<u32> {
+        match &self.process {
+            Process::Python { helper, .. } => Some(helper.pid()),
+            Process::Shell { shell, .. } => Some(shell.id()),
+            Process::Forked { .. } => None,
+        }
+    }
+
     /// Everything that may have news.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let pipes = self.streams.iter().filter_map(|s| s.pipe.as_ref().map(AsFd::as_fd));
@@ -337,7 +346,7 @@ fn start_python(
     let options = StartOptions { directory: root.to_owned(), streams, environment };
     let helper = Helper::start(interpreter, options).map_err(StageFailure::Helper)?;
     // The helper reads the request when it is up; nobody waits for its greeting.
-    write_frame(&mut &*helper.stream(), request)
+    write_frame(&mut helper.stream(), request)
         .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
     helper.stream().set_nonblocking(true).map_err(StageFailure::Start)?;
     let over = pidfd(helper.pid())?;

@@ -152,7 +152,7 @@ impl Zygote {
     /// still is the child's.
     pub(crate) fn signal(&self, child: Child, signal: Signal) {
         let frame = json!({ "type": "cancel", "id": child.0, "signal": signal.as_raw() });
-        if write_frame(&mut &*self.helper.stream(), &frame).is_err() {
+        if write_frame(&mut self.helper.stream(), &frame).is_err() {
             self.is_dead.set(true);
         }
     }

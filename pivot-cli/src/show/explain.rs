@@ -6,10 +6,12 @@ use pivot_exec::{Cause, Decision, Loaded, Planned, StagePlan};
 use pivot_lock::{ArtifactState, CodeChange, DepChange, Reason};
 
 use crate::show::causes;
+use crate::show::source_diff::History;
 
 /// The blocks of all planned stages, an empty line between two.
 pub(crate) fn blocks(loaded: &Loaded, planned: &Planned) -> String {
-    let blocks = planned.plan.stages.iter().map(|stage| block(loaded, stage));
+    let mut history = History::new(&loaded.pipeline.project().root);
+    let blocks = planned.plan.stages.iter().map(|stage| block(loaded, stage, &mut history));
     blocks.collect::<Vec<_>>().join("\n")
 }
 
@@ -23,7 +25,7 @@ pub(crate) fn status(decision: &Decision) -> &'static str {
     }
 }
 
-fn block(loaded: &Loaded, plan: &StagePlan) -> String {
+fn block(loaded: &Loaded, plan: &StagePlan, history: &mut History) -> String {
     let name = &loaded.pipeline.stage(plan.task).name;
     let mut text = Lines::default();
     text.line(0, format_args!("Stage: {name}"));
@@ -31,7 +33,7 @@ fn block(loaded: &Loaded, plan: &StagePlan) -> String {
     text.line(1, format_args!("Reason: {}", causes::sentence(plan)));
     for cause in &plan.causes {
         if let Cause::Differs(reason) = cause {
-            details(&mut text, reason);
+            details(&mut text, reason, name.as_str(), history);
         }
     }
     let notes = &loaded.codes[plan.task.index()].notes;
@@ -47,12 +49,16 @@ fn block(loaded: &Loaded, plan: &StagePlan) -> String {
     text.0
 }
 
-fn details(text: &mut Lines, reason: &Reason) {
+fn details(text: &mut Lines, reason: &Reason, stage: &str, history: &mut History) {
     match reason {
         Reason::CodeChanged(changes) => {
             text.section("Changes:");
+            let commit = history.commit_of_lock(stage);
             for change in changes {
                 code_change(text, change);
+                if let (Some(commit), Some(place), Some(_)) = (&commit, &change.place, change.old) {
+                    source_change(text, commit, &history.changes(commit, place));
+                }
             }
         }
         Reason::ParamsChanged(changes) => {
@@ -103,6 +109,15 @@ fn code_change(text: &mut Lines, change: &CodeChange) {
     }
     if let Some(place) = &change.place {
         text.line(3, format_args!("File: {place}"));
+    }
+}
+
+fn source_change(text: &mut Lines, commit: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        text.line(3, format_args!("Diff to {commit}:"));
+        for line in lines {
+            text.line(4, format_args!("{line}"));
+        }
     }
 }
 

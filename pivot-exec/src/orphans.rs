@@ -1,0 +1,77 @@
+//! Finds what a killed run has left running, so that it does not write beside the next one.
+//!
+//! When the coordinator is killed, its workers die with it, but not what they have started. The
+//! guard of a stage names the worker's process group; whoever takes the guard next ends that
+//! group first. A process id alone proves nothing, as the system uses it again: the note also
+//! has the boot and the moment at which the group's leader started.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// A note about the process group that `leader` leads, to be read by [`end`].
+pub(crate) fn note(leader: u32) -> Option<String> {
+    Some(format!("{leader} {} {}", start_of(leader)?, boot()?))
+}
+
+/// Ends the process group of a [`note`], if it still is the same group.
+pub(crate) fn end(note: &str) {
+    let mut words = note.split_whitespace();
+    let (Some(leader), Some(start), Some(of_boot)) = (words.next(), words.next(), words.next())
+    else {
+        return;
+    };
+    let Some(leader) = leader.parse().ok().filter(|leader| *leader > 1_u32) else { return };
+    if boot().as_deref() != Some(of_boot) {
+        return;
+    }
+    // While a group has members, its number is given to no new process. So a process with that
+    // number is either its leader, or the group is gone and the number was used again.
+    if start_of(leader).is_some_and(|now| now != start) {
+        return;
+    }
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        // It usually is gone.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// When a process started, in clock ticks since the boot.
+fn start_of(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in parentheses, which may hold anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    fields.split_whitespace().nth(19).map(str::to_owned)
+}
+
+fn boot() -> Option<String> {
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_the_group_of_the_note_is_ended() {
+        let mut sleeper = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        let right = note(sleeper.id()).unwrap();
+        let (leader, rest) = right.split_once(' ').unwrap();
+        let (start, boot) = rest.split_once(' ').unwrap();
+        for wrong in [
+            format!("{leader} {start}9 {boot}"),
+            format!("{leader} {start} another-boot"),
+            leader.to_owned(),
+            format!("1 {start} {boot}"),
+            String::new(),
+        ] {
+            end(&wrong);
+            assert!(sleeper.try_wait().unwrap().is_none(), "{wrong:?} ended it");
+        }
+        end(&right);
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+}
