@@ -37,12 +37,18 @@ def inspect_project(request: Message, session: Session) -> Message:
         declarations: list[Declaration] = []
         described: list[Message] = []
         for target in entry["targets"]:
+            if "command" in target:
+                continue
             declarations.append(_declaration_of(target, session, root))
             described.append(_described_target(target))
     stages = [
         _inspected(declaration, base, overrides, session, root)
         for declaration, base in zip(declarations, described, strict=True)
     ]
+    for target in entry.get("targets") or ():
+        if "command" in target:
+            code = session.command(target["command"], target.get("cwd"))
+            stages.append({"name": target["stage"], "function": None, "code": code, "notes": []})
     session.stop_recording()
     return {
         "type": "inspected",

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from pivot._errors import InternalError, PivotError
 from pivot._failure import failed, internal
-from pivot._fingerprint import Session
+from pivot._fingerprint import Session, extra_digest
 from pivot._inspect import inspect_project
 from pivot._protocol import Channel, ChannelClosed, Message, hello
 from pivot._run import flush_streams, run_stage
@@ -39,11 +39,20 @@ def main() -> None:
         _leave(channel, _answer_inspect(request))
     elif kind == "run":
         raise SystemExit(answer_run(request, channel))
+    elif kind == "digest":
+        _leave(channel, _answer_digest(request))
     elif kind == "serve":
         _serve(request, channel)
     else:
         told = InternalError(f"Pivot's helper does not know the request {kind!r}")
         _leave(channel, {"type": "failed", "error": failed(told, "")})
+
+
+def _answer_digest(request: Message) -> Message:
+    """The hashes of components by their names alone: nothing is imported."""
+    root: str = request["root"]
+    hashes = [extra_digest(name, root, os.environ) for name in request["names"]]
+    return {"type": "digests", "hashes": hashes}
 
 
 def _serve(request: Message, channel: Channel) -> None:

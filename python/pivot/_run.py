@@ -44,6 +44,7 @@ def run_stage(request: Message, session: Session) -> Message:
             from_wire(request.get("params") or {}), deps, outs
         )
         _chdir(os.path.join(root, request.get("cwd") or ""))
+        session.stop_recording()
         called = _clock()
         _call(declaration.function, arguments, named)
         _join_threads()
@@ -61,7 +62,7 @@ def run_stage(request: Message, session: Session) -> Message:
         "ok": True,
         **_times(started, called, ended),
         "sources": session.sources(),
-        "observed": session.observed(),
+        "extras": session.extras(request.get("manifest") or [], _artifacts(request)),
     }
 
 
@@ -109,6 +110,11 @@ def _paths(request: Message) -> tuple[list[str], list[str]]:
         return os.path.relpath(path, cwd).replace(os.sep, "/")
 
     return [seen_from_there(path) for path in deps], [seen_from_there(path) for path in outs]
+
+
+def _artifacts(request: Message) -> list[str]:
+    """The stage's dependencies and outputs, relative to the project."""
+    return [*(request.get("deps") or ()), *(_path_of(out) for out in request.get("outs") or ())]
 
 
 def _path_of(out: Any) -> str:

@@ -29,7 +29,7 @@ from typing import NoReturn
 from pivot._declare import DECLARED
 from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
 
-_KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
 
 
 class Server:
@@ -40,7 +40,7 @@ class Server:
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._kill_with_parent = _prctl()
+        self._set_death_signal = _prctl()
 
     def serve(self) -> Callable[[], NoReturn] | None:
         """Forks until the connection ends.
@@ -48,6 +48,10 @@ class Server:
         In a child it returns what the child has to do, so that the child's stack holds nothing
         of this loop; in the parent it returns ``None``.
         """
+        # Whoever is killed at once cannot end what the children have started. The connection ends
+        # with the program as well, and the loop, in which no user code runs, always sees that.
+        if self._set_death_signal is not None:
+            self._set_death_signal(0)
         while True:
             try:
                 for descriptor, _ in self._poll.poll():
@@ -84,8 +88,8 @@ class Server:
             self._poll.register(ended, select.POLLIN)
             return None
         os.setpgid(0, 0)
-        if self._kill_with_parent is not None:
-            self._kill_with_parent()
+        if self._set_death_signal is not None:
+            self._set_death_signal(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)  # nobody would ever reap or kill this child
         self._connection.close()
@@ -188,12 +192,12 @@ def _reseed() -> None:
         random.seed()
 
 
-def _prctl() -> Callable[[], object] | None:
-    """Makes the calling process die with its parent, where the system and Python can."""
+def _prctl() -> Callable[[int], object] | None:
+    """What sets the signal that a process gets when its parent ends, where there is such a thing."""
     try:
         import ctypes
 
         library = ctypes.CDLL(None)
-        return lambda: library.prctl(_KILL_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+        return lambda number: library.prctl(_DEATH_SIGNAL, number, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
         return None

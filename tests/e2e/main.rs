@@ -1,1 +1,30 @@
-fn main() {}
+//! What Pivot promises, driven through the program in a throw-away project.
+//!
+//! One file a topic; `support` is all there is to learn.
+
+mod binding;
+mod cache;
+mod clones;
+mod code_changes;
+mod command_line;
+mod definition;
+mod definition_errors;
+mod events;
+mod examples;
+mod explain;
+mod incremental;
+mod interrupts;
+mod locks;
+mod outputs;
+mod parallel;
+mod params;
+mod processes;
+mod python_errors;
+mod python_package;
+mod quick_start;
+mod run;
+mod safety;
+mod selection;
+mod show;
+mod state;
+mod support;

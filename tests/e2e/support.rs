@@ -18,7 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A new, empty project in a temporary directory.
 pub(crate) fn project() -> Project {
-    let dir = tempfile::Builder::new().prefix("pivot-test-").tempdir().expect("a temporary directory");
+    let dir =
+        tempfile::Builder::new().prefix("pivot-test-").tempdir().expect("a temporary directory");
     let root = dir.path().canonicalize().expect("it exists");
     Project { _dir: dir, root, environment: Vec::new() }
 }
@@ -73,7 +74,8 @@ impl Project {
 
     pub(crate) fn remove(&self, path: &str) {
         let full = self.path(path);
-        let removed = if full.is_dir() { fs::remove_dir_all(&full) } else { fs::remove_file(&full) };
+        let removed =
+            if full.is_dir() { fs::remove_dir_all(&full) } else { fs::remove_file(&full) };
         removed.unwrap_or_else(|e| panic!("cannot remove {path}: {e}"));
     }
 
@@ -94,7 +96,8 @@ impl Project {
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pivot-under-test"));
         command.args(arguments.split_whitespace()).current_dir(&self.root).stdin(Stdio::null());
-        for name in ["VIRTUAL_ENV", "CONDA_PREFIX", "PIVOT_PYTHON", "PYTHONPATH", "PYTHONHASHSEED"] {
+        for name in ["VIRTUAL_ENV", "CONDA_PREFIX", "PIVOT_PYTHON", "PYTHONPATH", "PYTHONHASHSEED"]
+        {
             command.env_remove(name);
         }
         command.env("XDG_CACHE_HOME", target().join("test-cache")).env("NO_COLOR", "1");
@@ -104,6 +107,7 @@ impl Project {
     }
 
     /// Runs `pivot ARGUMENTS`, split at spaces.
+    #[must_use = "check how the command ended"]
     pub(crate) fn pivot(&self, arguments: &str) -> Finished {
         let output = self.command(arguments).output().expect("the program starts");
         Finished {
@@ -220,6 +224,7 @@ impl Running {
     }
 
     /// Waits for the end.
+    #[must_use = "check how the program ended"]
     pub(crate) fn finish(mut self) -> Finished {
         let mut status = None;
         eventually("the program ends", || {
@@ -266,7 +271,6 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 }
 
 /// What a run of the program left: compare it with a snapshot, or check a part of it.
-#[must_use = "check how the command ended"]
 pub(crate) struct Finished {
     root: String,
     code: Option<i32>,
@@ -330,28 +334,37 @@ impl Finished {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}):\n{self}"))
     }
 
-    /// Paths, times and hashes differ from run to run: they become `[root]`, `[time]`, `[hash]`.
     fn normalized(&self, text: &str) -> String {
-        let text = text.replace(&self.root, "[root]");
-        let mut result = String::new();
-        let mut word = String::new();
-        for c in text.chars().chain(std::iter::once('\0')) {
-            if c.is_ascii_alphanumeric() || c == '.' {
-                word.push(c);
-                continue;
-            }
-            result.push_str(match word.as_str() {
-                word if is_hash(word) => "[hash]",
-                word if is_time(word) => "[time]",
-                word => word,
-            });
-            word.clear();
-            if c != '\0' {
-                result.push(c);
-            }
-        }
-        result
+        normalized(&text.replace(&self.root, "[root]"))
     }
+}
+
+/// Times and hashes differ from run to run: they become `[time]` and `[hash]`. The carets below
+/// lines of a traceback differ from Python to Python: they are left out.
+pub(crate) fn normalized(text: &str) -> String {
+    let is_marks = |line: &str| {
+        let marks = line.trim();
+        !marks.is_empty() && marks.chars().all(|c| matches!(c, '^' | '~'))
+    };
+    let text: String = text.split_inclusive('\n').filter(|line| !is_marks(line)).collect();
+    let mut result = String::new();
+    let mut word = String::new();
+    for c in text.chars().chain(std::iter::once('\0')) {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            word.push(c);
+            continue;
+        }
+        result.push_str(match word.as_str() {
+            word if is_hash(word) => "[hash]",
+            word if is_time(word) => "[time]",
+            word => word,
+        });
+        word.clear();
+        if c != '\0' {
+            result.push(c);
+        }
+    }
+    result
 }
 
 fn is_hash(word: &str) -> bool {

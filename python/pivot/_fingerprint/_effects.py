@@ -36,11 +36,11 @@ _PURE = frozenset(
     __future__ _collections_abc abc argparse array ast base64 binascii bisect builtins bz2 calendar
     cmath collections colorsys configparser contextlib copy csv dataclasses datetime difflib
     enum errno filecmp fnmatch fractions functools genericpath glob graphlib gzip hashlib heapq
-    hmac html io ipaddress itertools json keyword lzma logging math numbers operator os.path
+    hmac html importlib inspect io ipaddress itertools json keyword lzma logging math numbers operator os.path
     pathlib pickle platform posixpath pprint pkgutil quopri re reprlib sched shutil stat
     statistics string struct subprocess tempfile textwrap timeit tokenize tomllib traceback types
     typing unicodedata uuid xml zipfile zlib zoneinfo _io _json _thread _struct _operator
-    _functools _collections _datetime _pickle _csv _hashlib _blake2 _sha2 _weakref weakref time
+    _frozen_importlib _frozen_importlib_external _functools _collections _datetime _pickle _csv _hashlib _blake2 _sha2 _weakref weakref time
     """.split()
 )
 # What is harmless in modules that can do harm.
@@ -50,12 +50,11 @@ _HARMLESS = re.compile(
     r"|posix\.(listdir|scandir|getcwd|stat|mkdir|remove|getpid|fspath)\b"
     r"|sys\.(path|argv|version_info|version|platform|stdout|stderr|executable|maxsize|prefix"
     r"|byteorder|exit|getsizeof|modules|float_info)\b"
-    r"|importlib(\.import_module|\.metadata.*|\.resources.*|\.util.*)?$"
-    r"|inspect\b|warnings\.warn$|threading\.(Lock|RLock|Event|local)$"
+    r"|warnings\.warn$|threading\.(Lock|RLock|Event|local)$"
 )
 _PROCESS_WIDE = frozenset(
-    "os posix sys locale _locale warnings _warnings gc signal threading importlib codecs atexit "
-    "faulthandler resource builtins copyreg nt asyncio multiprocessing".split()
+    "os posix sys locale _locale warnings _warnings gc signal threading codecs atexit "
+    "faulthandler resource copyreg nt asyncio multiprocessing".split()
 )
 _ENVIRONMENT_READERS = frozenset(
     "subprocess multiprocessing tempfile locale getpass urllib ssl zoneinfo webbrowser".split()
@@ -200,9 +199,11 @@ class Effects:
             nodes = [*statement.headers, node]
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
             value = getattr(node, "value", None)
-            if not statement.touches and (value is None or not _has_call(value)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            foreign = any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets)
+            if not foreign and (value is None or not _has_call(value)):
                 return None
-            binding = binding and not statement.touches
+            binding = not foreign
             nodes = [*statement.headers, node]
         elif isinstance(node, ast.Delete):
             if all(isinstance(target, ast.Name) for target in node.targets):
@@ -210,10 +211,12 @@ class Effects:
             nodes = [*statement.headers, node]
         else:
             return None
-        component, digest = self._digest(module, nodes, decorated, mode)
+        component, digest = self._digest(module, nodes, None, mode)
         footprint = self._footprint(component, strong=binding and decorated is None, mode=mode)
         if not footprint:
             return None
+        if decorated is not None:
+            component, digest = self._digest(module, nodes, decorated, mode)
         return _Effect(digest, tuple(component.edges), footprint, node.lineno)
 
     def _digest(
@@ -285,6 +288,8 @@ class Effects:
 
     def _tag(self, dotted: str) -> str:
         top = dotted.lstrip("@").partition(".")[0]
+        if top == "builtins":
+            return "module builtins"  # names in user code are looked up where they are used
         if top in _PROCESS_WIDE:
             return PROCESS
         if top in sys.stdlib_module_names or top in sys.builtin_module_names:

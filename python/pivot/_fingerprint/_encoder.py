@@ -58,7 +58,7 @@ class Encoder:
         stack = [steps]
         while stack:
             for item in stack[-1]:
-                inner = item.steps if item.__class__ is Task else self._start(item)
+                inner = item.steps if type(item) is Task else self._start(item)
                 if inner is not None:
                     stack.append(inner)
                     break
@@ -67,11 +67,16 @@ class Encoder:
         return self.hash.digest()
 
     def _start(self, item: Any) -> Steps | None:
-        writer = _SCALARS.get(item.__class__)
-        if writer is not None and type(item) is item.__class__:
+        # Never `item.__class__`: a proxy answers for another object, or fails.
+        kind = type(item)
+        try:
+            writer = _SCALARS.get(kind)
+        except TypeError:  # a metaclass whose instances cannot be hashed
+            return self.graph.handler_for(item)(self, item)
+        if writer is not None:
             writer(self, item)
             return None
-        handler = HANDLERS.get(type(item))
+        handler = HANDLERS.get(kind)
         if handler is not None:
             return handler(self, item)
         return self.graph.handler_for(item)(self, item)
@@ -144,6 +149,10 @@ class Encoder:
         self.component.opaque = True
         self.mark("opaque")
         self.text(type_name(type(item)))
+        path = self.graph.file_behind(item)
+        if path is not None:
+            # An open file or database: what it will read is its value.
+            self.reference(Key("file", "", path))
 
     def sorted_items(self, items: Iterable[tuple[str, Any]]) -> Steps:
         """Named parts, whatever the order they come in."""

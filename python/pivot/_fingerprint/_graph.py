@@ -15,7 +15,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import _arrays, _callables, _classes, _values
@@ -50,12 +50,15 @@ class Graph:
         self.roots = roots
         self.sources = sources
         self.packages = packages
-        self.importing = contextlib.nullcontext
+        self.importing: Callable[[], Any] = contextlib.nullcontext
+        self.looked_up: Callable[[str, Any], None] = _ignore
+        self.patched: dict[tuple[str, str], Any] = {}
+        """What user code put in place of parts of the standard library that the engine uses."""
         self._components: dict[tuple[Key, Mode], Component] = {}
         self._payloads: dict[Key, Any] = {}
         self._named: dict[int, tuple[Any, Key | None]] = {}
         self._owners: dict[int, tuple[Any, str]] = {}
-        self._handlers: dict[type, Handler] = {}
+        self._handlers: dict[int, tuple[Handler, type]] = {}
         self._forms: dict[tuple[int, bool], str] = {}
         self._names: dict[tuple[int, bool], Names] = {}
         self._patches: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
@@ -78,7 +81,10 @@ class Graph:
 
     def root(self, function: Any) -> Key:
         """The key of a stage's function."""
-        name = getattr(function, "__name__", None) or type(function).__name__
+        named = function
+        while isinstance(named, functools.partial):
+            named = named.func
+        name = getattr(named, "__name__", None) or type(named).__name__
         key = Key("self", getattr(function, "__module__", None) or "", name)
         known = self._payloads.get(key)
         if known is not None and known is not function:
@@ -97,8 +103,27 @@ class Graph:
         component = Component(key)
         self._place(component)
         encoder = Encoder(self, component, mode)
-        component.digest = encoder.run(self._steps(encoder, key))
+        try:
+            component.digest = encoder.run(self._steps(encoder, key))
+        except Exception as error:  # noqa: BLE001 - objects of the user may fail in any way
+            self._unreadable(component, mode, error)
         return component
+
+    def _unreadable(self, component: Component, mode: Mode, error: Exception) -> None:
+        """An object that cannot be looked into: the code of its module stands for it."""
+        key = component.key
+        component.note(
+            f"compares the text of {key.module}, because {key.name} cannot be looked into "
+            f"({type(error).__name__}: {error})",
+            component.file,
+            component.line,
+        )
+        encoder = Encoder(self, component, mode)
+        encoder.mark("unreadable")
+        source = self.sources.of_module(key.module)
+        if source is not None:
+            encoder.write(self.hashed(nodes_form(list(source.tree.body))))
+        component.digest = encoder.hash.digest()
 
     def _steps(self, encoder: Encoder, key: Key) -> Steps:
         component = encoder.component
@@ -188,7 +213,7 @@ class Graph:
             if line is not None:
                 component.file, component.line = self.roots.relative(source.path), line
         code = getattr(_unwrapped(value), "__code__", None)
-        if code is not None and component.line is None or "." in key.name and code is not None:
+        if isinstance(code, types.CodeType) and (component.line is None or "." in key.name):
             component.file = self.roots.relative(code.co_filename)
             component.line = code.co_firstlineno
 
@@ -418,10 +443,27 @@ class Graph:
         if isinstance(value, type):
             return _classes.class_met
         kind = type(value)
-        known = self._handlers.get(kind)
+        known = self._handlers.get(id(kind))
         if known is None:
-            known = self._handlers[kind] = self._find_handler(kind)
-        return known
+            known = self._handlers[id(kind)] = (self._find_handler(kind), kind)
+        return known[0]
+
+    def file_behind(self, value: Any) -> str | None:
+        """The user's file that an open file, database or archive reads from."""
+        for name in ("name", "filename", "path", "_path"):
+            try:
+                path = getattr(value, name, None)
+                if isinstance(path, (str, os.PathLike)) and os.path.isfile(path):
+                    full = os.path.abspath(os.fspath(path))
+                    return self.roots.relative(full) if self.roots.is_user(full) else None
+            except Exception:  # noqa: BLE001 - an attribute of a foreign object
+                continue
+        if type_name(type(value)) == "sqlite3.Connection":
+            with contextlib.suppress(Exception):
+                for _, _, file in value.execute("PRAGMA database_list"):
+                    if file and self.roots.is_user(file):
+                        return self.roots.relative(file)
+        return None
 
     def _find_handler(self, kind: type) -> Handler:
         name = type_name(kind)
@@ -519,15 +561,26 @@ class Graph:
                     try:
                         importlib.import_module(name)
                     except (Exception, SystemExit):  # noqa: BLE001 - any failure of user code
-                        kind = "missing"
+                        kind = "failed"
         self._loads[name] = kind
         return kind
+
+    def file_of(self, name: str) -> Key | None:
+        """The file of a user module that cannot be imported now."""
+        folders = self.roots.user_path()
+        for folder in folders:
+            base = os.path.join(folder, *name.split("."))
+            for path in (os.path.join(base, "__init__.py"), base + ".py"):
+                if os.path.isfile(path) and self.roots.is_user(path):
+                    return Key("file", "", self.roots.relative(path))
+        return None
 
     def find_kind(self, name: str) -> str:
         """What an import of this name would find, without importing libraries."""
         from importlib.machinery import PathFinder
 
         top, _, rest = name.partition(".")
+        self.looked_up(top, None)
         module = sys.modules.get(top)
         if module is not None:
             kind = self.roots.module_kind(module)
@@ -539,6 +592,7 @@ class Graph:
             path = getattr(sys.modules.get(parent), "__path__", None)
             if path is None:
                 return "missing"
+            self.looked_up(name, path)
             with contextlib.suppress(Exception):
                 if PathFinder.find_spec(name, path) is not None:
                     return "user"
@@ -578,6 +632,7 @@ class Graph:
         """Whether a text is the name of a user module; it is imported then."""
         top = name.partition(".")[0]
         if top not in sys.modules:
+            self.looked_up(top, None)
             if not any(
                 os.path.exists(os.path.join(folder, top + ".py"))
                 or os.path.exists(os.path.join(folder, top, "__init__.py"))
@@ -585,6 +640,14 @@ class Graph:
             ):
                 return False
         return self.load(name) == "user" and name in sys.modules
+
+    def attribute(self, module: types.ModuleType, name: str) -> Any:
+        """What the module has under this name for user code."""
+        if self.patched:
+            found = self.patched.get((module.__name__, name), self)
+            if found is not self:
+                return found
+        return vars(module)[name]
 
     def whole_module(self, module: types.ModuleType) -> Key:
         """The key of everything that a module binds."""
@@ -655,6 +718,10 @@ _SPECIAL_NAMES = {
     ("gc", "get_referrers"): "everything",
     ("inspect", "stack"): "everything",
 }
+
+
+def _ignore(name: str, path: Any) -> None:
+    """Stands in where nobody records look-ups."""
 
 
 def _pivot_object(encoder: Encoder, value: Any) -> Steps:

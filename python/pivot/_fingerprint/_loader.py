@@ -7,6 +7,7 @@ between can make the fingerprint describe other code than what was executed.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.machinery import SourceFileLoader
 from types import CodeType
@@ -93,7 +94,8 @@ class Sources:
             code = compile(data, path, "exec", dont_inherit=True)
         except (OSError, SyntaxError, ValueError):
             return None
-        source = Source(path, data, code, None)
+        # `runpy` names a script as it was given, relative to the folder of that moment.
+        source = Source(os.path.abspath(path), data, code, None)
         source.stat = before
         self.by_path[path] = source
         return source

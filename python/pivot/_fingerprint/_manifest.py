@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -12,6 +13,8 @@ from ._hashing import component_hash
 from ._scripts import Scripts, can_start_programs
 
 __all__ = ["Manifests"]
+
+_TEXT_READERS = re.compile(r"inspect\.(get|signature|clean)|typing\.get_type_hints|pydoc\.")
 
 
 class Manifests:
@@ -37,7 +40,7 @@ class Manifests:
             start.append(self.graph.params_key(params_model))
         mode = Mode()
         reached, effects = self._reach(start, function, mode)
-        if any(component.reads_texts for component in reached.values()):
+        if any(map(_reads_texts, reached.values())):
             mode = Mode(texts=True)
             reached, effects = self._reach(start, function, mode)
         return self._named(reached, mode) + effects + self._outside(reached), _notes(reached)
@@ -86,6 +89,7 @@ class Manifests:
                 reached[key] = component = Component(key)
                 component.digest = self.scripts.digest_of(key).encode()
                 component.file, component.line = key.name, 1
+                pending.extend(self.scripts.imported_by(key))
                 continue
             component = reached[key] = self.graph.component(key, mode)
             if key.kind == "env":
@@ -104,13 +108,37 @@ class Manifests:
             if clashing:
                 if name in clashing:
                     name = key.full_label
-                if any(edge.label in clashing for edge in component.edges):
-                    digest = self.graph.component(key, mode._replace(full=True)).digest
+                digest = self._told_apart(component, clashing, mode)
             if key.kind == "params":
                 name = "class" + name[len("params") :]
             found.append(_entry(name, component_hash(digest), component.file, component.line))
         found.sort(key=lambda entry: (not entry["name"].startswith("self:"), entry["name"]))
         return found
+
+    def _compiled(self, names: dict[str, None]) -> list[dict[str, Any]]:
+        """The user's modules without text: extensions, and compiled files alone."""
+        found: dict[str, dict[str, Any]] = {}
+        for dotted in names:
+            module = sys.modules.get(_module_part(dotted))
+            file = getattr(module, "__file__", None)
+            if not isinstance(file, str) or file.endswith(".py"):
+                continue
+            if self.graph.roots.is_user(file):
+                key = Key("file", "", self.graph.roots.relative(file))
+                digest = self.scripts.digest_of(key)
+                found[key.label] = _entry(key.label, digest, key.name, None)
+        return [found[label] for label in sorted(found)]
+
+    def _told_apart(self, component: Component, clashing: set[str], mode: Mode) -> bytes:
+        """The digest of a component that may refer to one of several components of one label."""
+        edges = [edge for edge in component.edges if edge.label in clashing]
+        if not edges:
+            return component.digest
+        if len({edge.label for edge in edges}) == len(edges):
+            # Each label means one thing in here: it is enough to say which.
+            full = sorted(edge.full_label.encode("utf-8", "surrogatepass") for edge in edges)
+            return bytes.fromhex(component_hash(component.digest, *full))
+        return self.graph.component(component.key, mode._replace(full=True)).digest
 
     def _outside(self, reached: dict[Key, Component]) -> list[dict[str, Any]]:
         """The interpreter and the distributions."""
@@ -118,11 +146,12 @@ class Manifests:
         exact = repr(tuple(sys.version_info)) if self.packages == "exact" else version
         digest = component_hash(sys.implementation.name.encode(), exact.encode())
         found = [_entry(f"python:{version}", digest, None, None)]
-        if self.packages == "ignore":
-            return found
         names: dict[str, None] = {}
         for component in reached.values():
             names.update(component.libraries)
+        found += self._compiled(names)
+        if self.packages == "ignore":
+            return found
         digests: dict[str, str] = {}
         packages = self.graph.packages
         for dotted in names:
@@ -138,6 +167,10 @@ class Manifests:
                     digests[top] = digest
         found += [_entry(f"package:{name}", digests[name], None, None) for name in sorted(digests)]
         return found
+
+
+def _reads_texts(component: Component) -> bool:
+    return component.reads_texts or any(map(_TEXT_READERS.match, component.libraries))
 
 
 def _module_part(dotted: str) -> str:

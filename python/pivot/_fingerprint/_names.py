@@ -22,8 +22,15 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TEXT_ATTRIBUTES = frozenset(
     {"__doc__", "__annotations__", "__annotate__", "get_type_hints", "get_annotations",
-     "signature", "getsource", "getdoc"}
+     "model_json_schema"}
 )
+# As bare names only: as attributes they may be anybody's.
+_TEXT_NAMES = _TEXT_ATTRIBUTES | {"inspect", "signature", "getsource", "getdoc", "help"}
+
+
+# Fields that hold no names: operators, contexts, plain values.
+_LEAF_FIELDS = frozenset({"ctx", "op", "ops", "type_comment", "kind", "conversion", "id", "name"})
+_CHILD_FIELDS: dict[type, tuple[str, ...]] = {}
 
 
 class Scope:
@@ -207,6 +214,10 @@ class _Walk:
                 scope.outer[name] = word
         elif kind is ast.If and never_true(node.test):
             self._push(node.orelse, scope)
+        elif kind is ast.Compare:
+            self.stack.append((node.left, scope, None))
+            for comparator in node.comparators:
+                self.stack.append((comparator, scope, ("compared", node)))
         elif kind is ast.Return:
             if node.value is not None:
                 self.stack.append((node.value, scope, ("returned", None)))
@@ -218,8 +229,19 @@ class _Walk:
             bound = getattr(node, field, None)
             if isinstance(bound, str):
                 self._bind(scope, bound, ("other", None))
-        for child in ast.iter_child_nodes(node):
-            self.stack.append((child, scope, None))
+        kind = type(node)
+        fields = _CHILD_FIELDS.get(kind)
+        if fields is None:
+            fields = _CHILD_FIELDS[kind] = tuple(f for f in node._fields if f not in _LEAF_FIELDS)
+        stack = self.stack
+        for field in fields:
+            value = getattr(node, field, None)
+            if value.__class__ is list:
+                for child in value:
+                    if isinstance(child, ast.AST):
+                        stack.append((child, scope, None))
+            elif isinstance(value, ast.AST):
+                stack.append((value, scope, None))
 
     def _push(self, nodes: list[ast.stmt], scope: Scope) -> None:
         for node in nodes:
@@ -319,7 +341,7 @@ class _Walk:
     def _place(self, use: Use) -> None:
         """Decide whether the name of a use is bound inside of the piece or outside."""
         name = use.root
-        if name in _TEXT_ATTRIBUTES or name == "inspect":
+        if name in _TEXT_NAMES:
             self.names.reads_texts = True
         scope: Scope | None = use.scope
         while scope is not None:

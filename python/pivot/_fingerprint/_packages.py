@@ -19,6 +19,7 @@ __all__ = ["Distribution", "Packages"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _FILES_SIZE_MAX = 64 << 20
+_UNHASHED_MAX = 2_000
 
 
 class Distribution:
@@ -31,6 +32,8 @@ class Distribution:
         name, _, version = stem.partition("-")
         self.name = _normal(name)
         self.version = version.split("-py")[0]
+        self.unhashed: list[str] = []
+        """Installed files without a hash in ``RECORD``; their contents were read."""
         self._record: bytes | None = None
         self._digest: str | None = None
 
@@ -65,8 +68,13 @@ class Distribution:
                 # Scripts carry the interpreter's path, and the rest is the installer's doing.
                 if line and not line.startswith((b"../", b"/")) and not _is_installers(line)
             )
+            for line in lines[:_UNHASHED_MAX]:
+                if line.endswith(b",,"):  # installed by something that wrote no hashes
+                    path = os.path.join(self.site, os.fsdecode(line[:-2]))
+                    self.unhashed.append(path)
+            contents = [content_hash(_read(path)).encode() for path in self.unhashed]
             self._digest = component_hash(
-                self.name.encode(), self.version.encode(), b"\n".join(lines)
+                self.name.encode(), self.version.encode(), b"\n".join(lines), *contents
             )
         return self._digest
 

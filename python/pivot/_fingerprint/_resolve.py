@@ -81,7 +81,7 @@ class Resolver:
             value, origin, known = self._look_up(str(use.root))
             if known:
                 self._follow(value, origin, str(use.root), use.attributes, use)
-            else:
+            elif not self._late(use):
                 self.found.setdefault(str(use.root), ("missing",))
         for use, bindings in self.names.local:
             self._local(use, bindings)
@@ -110,10 +110,30 @@ class Resolver:
             origin = (environment.module, name) if environment.module is not None else None
             return namespace[name], origin, True
         scope = namespace.get("__builtins__", builtins)
+        if scope is builtins or scope is vars(builtins):
+            if name in vars(builtins):
+                return self.graph.attribute(builtins, name), ("builtins", name), True
+            return None, None, False
         scope = scope if isinstance(scope, dict) else vars(scope)
         if name in scope:
             return scope[name], ("builtins", name), True
         return None, None, False
+
+    def _late(self, use: Use) -> bool:
+        """A global that a function binds by an import when it runs."""
+        source = self.graph.sources.of_module(self.environment.module or "")
+        entries = source.late_imports(str(use.root)) if source is not None else []
+        for entry in entries:
+            self._import(entry)
+            if entry.attribute is not None:
+                self._local_from(entry, use)
+                continue
+            module = sys.modules.get(entry.module)
+            if module is not None:
+                self._follow(module, None, f"import {entry.module}", use.attributes, use)
+            else:
+                self._absent_module(entry.module, use.attributes)
+        return bool(entries)
 
     def _local(self, use: Use, bindings: list[Binding]) -> None:
         for kind, what in bindings:
@@ -201,6 +221,10 @@ class Resolver:
                 self.component.modules[".".join(parts[:end])] = None
         elif kind in ("site", "stdlib"):
             self._library(name)
+        elif kind == "failed":
+            # It fails here, and perhaps not where the stage runs: its text counts.
+            key = self.graph.file_of(name)
+            self.found[f"import {name}"] = ("ref", key) if key is not None else ("missing",)
         elif kind == "missing":
             self.found[f"import {name}"] = ("missing",)
 
@@ -244,7 +268,7 @@ class Resolver:
                 self._library(f"{value.__name__}.{name}")
                 if use.store:
                     self._library(f"set {value.__name__}.{name}")
-            value = vars(value)[name]
+            value = self.graph.attribute(value, name)
         if use.store and type(value).__module__ != "builtins" or use.store and isinstance(value, type):
             self._changed(value, path)
         self._special(value, rest, use, path)
@@ -401,6 +425,8 @@ class Resolver:
         elif rest[:1] in (["get"], ["setdefault"], ["pop"], ["__getitem__"]) and how == "call":
             keys = self.evaluate(node.args[0], use.scope) if node.args else None
             self._environment_keys(keys)
+        elif not rest and how == "compared" and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            self._environment_keys(self.evaluate(node.left, use.scope))
         else:
             self.component.reads_environment = True
 

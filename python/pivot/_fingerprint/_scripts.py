@@ -42,6 +42,8 @@ class Scripts:
         self.roots = roots
         self.files: set[str] = set()
         """All files that were read, for the witness."""
+        self.absent: set[str] = set()
+        """Places where a script may appear."""
         self._known: dict[str, tuple[str, list[str]] | None] = {}
 
     def named_in(self, components: Iterable[Component]) -> list[Key]:
@@ -54,17 +56,16 @@ class Scripts:
                 path = self._script(word, by_module)
                 if path is not None:
                     found[path] = None
-        pending, met = list(found), set(found)
-        while pending:
-            for inner in self.digest(pending.pop())[1]:
-                if inner not in met:
-                    met.add(inner)
-                    pending.append(inner)
-        return [Key("file", "", self.roots.relative(path)) for path in sorted(met)]
+        return [Key("file", "", self.roots.relative(path)) for path in sorted(found)]
 
     def digest_of(self, key: Key) -> str:
         """The hash of a script's component."""
         return self.digest(os.path.join(self.roots.root, *key.name.split("/")))[0]
+
+    def imported_by(self, key: Key) -> list[Key]:
+        """The user's files that a script imports, as components."""
+        path = os.path.join(self.roots.root, *key.name.split("/"))
+        return [Key("file", "", self.roots.relative(inner)) for inner in self.digest(path)[1]]
 
     def digest(self, path: str) -> tuple[str, list[str]]:
         """A script's hash, and the user's files that it imports."""
@@ -76,8 +77,11 @@ class Scripts:
     def _script(self, word: str, by_module: bool) -> str | None:
         if word.endswith(_SUFFIXES):
             path = os.path.normpath(os.path.join(self.roots.root, word))
-            if os.path.isfile(path) and self.roots.is_user(path):
+            if not self.roots.is_user(path):
+                return None
+            if os.path.isfile(path):
                 return path
+            self.absent.add(path)
         elif by_module and _MODULE.match(word):
             return self._module(word, self.roots.root)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
@@ -12,11 +13,14 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from ._commands import Commands
+from ._extras import extras
 from ._graph import Graph
 from ._loader import Sources
 from ._manifest import Manifests
 from ._observe import Observer
 from ._packages import Packages
+from ._pristine import Pristine
 from ._preload import preload
 from ._record import Recorder, stat_tuple
 from ._roots import Roots
@@ -47,7 +51,9 @@ class Session:
         self._packages = Packages(self.roots)
         self._packages_setting = packages
         self._manifests: Manifests | None = None
+        self._commands = Commands(self.roots)
         self._began: Began | None = None
+        self._pristine = Pristine()
 
     def start(self) -> None:
         """Install the loader and begin recording."""
@@ -94,28 +100,48 @@ class Session:
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The components of a stage's code manifest, and notes on what is coarse in it."""
         del stage_name  # the same function has the same code under any name
-        if self._manifests is None:
-            graph = Graph(self.roots, self._sources, self._packages)
-            graph.importing = self._importing
-            graph.freeze_user_modules()
-            self._manifests = Manifests(graph, self._packages_setting)
-        return self._manifests.of_stage(function, params_model)
+        with self._pristine.restored() as patched:
+            if self._manifests is None:
+                # Syntax trees are many objects and no garbage: collecting would only walk them.
+                gc.disable()
+                graph = Graph(self.roots, self._sources, self._packages)
+                graph.importing = self._importing
+                graph.looked_up = self._recorder.lookup
+                graph.patched = patched
+                graph.freeze_user_modules()
+                self._manifests = Manifests(graph, self._packages_setting)
+            return self._manifests.of_stage(function, params_model)
 
     def witness(self) -> dict[str, Any]:
         """What the import read and looked for; `_witness.witness` describes the fields."""
         if self._began is None:
             raise RuntimeError("the session was not started")
+        with self._pristine.restored():
+            gc.enable()
+            return self._witness(self._began)
+
+    def _witness(self, began: Began) -> dict[str, Any]:
         recording, self._recorder.on = self._recorder.on, False
         names: set[str] = set()
         if self._manifests is not None:
             names = self._manifests.environment_names()
             for path in self._manifests.scripts.files:
                 self._recorder.opened.setdefault(path, stat_tuple(path))
+            for path in self._manifests.scripts.absent:
+                self._recorder.checked.setdefault(path, "kind")
+        for path in self._commands.scripts.files:
+            self._recorder.opened.setdefault(path, stat_tuple(path))
+        for path in self._commands.scripts.absent:
+            self._recorder.checked.setdefault(path, "kind")
         found = witness(
-            self._began, self.roots, self._sources, self._recorder, self._packages, names
+            began, self.roots, self._sources, self._recorder, self._packages, names
         )
         self._recorder.on = recording
         return found
+
+    def command(self, text: str, cwd: str | None) -> list[dict[str, Any]]:
+        """The components of a shell command: the scripts of the project that it executes."""
+        return self._commands.components(text, cwd)
 
     def preload(self) -> list[str]:
         """The installed modules that a process for this pipeline's stages may import ahead."""
@@ -124,18 +150,31 @@ class Session:
     def sources(self) -> dict[str, str]:
         """Project-relative path -> content hash of each user file that was executed."""
         return {
-            self.roots.relative(path): source.digest
-            for path, source in sorted(self._sources.by_path.items())
+            self.roots.relative(source.path): source.digest
+            for source in sorted(self._sources.by_path.values(), key=lambda source: source.path)
         }
 
     def observed(self) -> dict[str, Any]:
         """What a run did; `_observe.Observer.observed` describes the fields."""
         if self._observer is None:
             return {}
-        self._recorder.end()
-        found = self._observer.observed()
-        self._observer.end()
+        with self._pristine.restored():
+            self._recorder.end()
+            found = self._observer.observed()
+            self._observer.end()
         return found
+
+    def extras(
+        self, manifest: list[list[str | None]], artifacts: list[str]
+    ) -> list[dict[str, Any]]:
+        """Components for what the run did beyond its manifest; see `_extras`."""
+        observed = self.observed()
+        files = (getattr(sys.modules.get(m), "__file__", None) for m in observed.get("modules", ()))
+        observed["module_files"] = [self.roots.relative(file) for file in files if file]
+        executed = self.sources()  # reading them to run them is not reading
+        observed["files"] = [f for f in observed.get("files", ()) if f not in executed]
+        with self._pristine.restored():
+            return extras(observed, manifest, artifacts, self.roots.root, self._began.environment if self._began else {})
 
     @contextlib.contextmanager
     def _importing(self) -> Iterator[None]:

@@ -56,6 +56,7 @@ class Source:
         self._nodes: dict[int, FunctionNode | None] = {}
         self._statements: list[Statement] | None = None
         self._bindings: dict[str, list[Statement]] | None = None
+        self._late: dict[str, list[Imported]] | None = None
         self._imports: tuple[dict[str, list[Imported]], list[Imported], list[Imported]] | None = None
 
     def also(self, code: CodeType) -> None:
@@ -137,6 +138,31 @@ class Source:
     def all_imports(self) -> list[Imported]:
         """All imports that run when the module is imported."""
         return self._import_tables()[2]
+
+    def late_imports(self, name: str) -> list[Imported]:
+        """Imports in functions that declare the name they bind ``global``."""
+        if self._late is None:
+            self._late = {}
+            for function in ast.walk(self.tree):
+                if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    continue
+                inside = list(ast.walk(function))
+                declared = {n for node in inside if isinstance(node, ast.Global) for n in node.names}
+                for node in inside if declared else ():
+                    if isinstance(node, (ast.Import, ast.ImportFrom)):
+                        for alias in node.names:
+                            bound = alias.asname or alias.name.partition(".")[0]
+                            if bound not in declared:
+                                continue
+                            if isinstance(node, ast.Import):
+                                module = alias.name if alias.asname else bound
+                                entry = Imported(module, 0, None, node.lineno)
+                            else:
+                                entry = Imported(
+                                    node.module or "", node.level, alias.name, node.lineno
+                                )
+                            self._late.setdefault(bound, []).append(entry)
+        return self._late.get(name, [])
 
     def _import_tables(
         self,

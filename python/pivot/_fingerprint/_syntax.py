@@ -14,6 +14,8 @@ __all__ = ["function_form", "nodes_form"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_ignores"})
+_BLOCKS = frozenset({"body", "orelse", "finalbody"})
+_FIELDS: dict[type, tuple[str, ...]] = {}
 
 
 def function_form(node: ast.AST, *, texts: bool = False) -> bytes:
@@ -78,14 +80,14 @@ def _write(stack: list[Any], out: list[str], texts: bool) -> None:
             _push_parameters(stack, node.args, texts, values=True)
         elif kind is ast.AnnAssign and not in_class:
             # In a function, the annotation is not even evaluated.
-            if node.value is not None:
-                out.append("Assign[1")
-                stack.append((node.value, False))
-            else:
-                out.append("Local")
-            stack.append((node.target, False))
             if texts:
                 stack.append((node.annotation, False))
+            if node.value is not None:
+                out.append("Assign")
+                stack += [(node.value, False), "value", (node.target, False), "targets[1"]
+            else:
+                out.append("Local")
+                stack.append((node.target, False))
         elif kind is ast.If and isinstance(node.test, ast.Constant) and not node.test.value:
             out.append("Else")
             _push_list(stack, node.orelse, in_class)
@@ -94,17 +96,22 @@ def _write(stack: list[Any], out: list[str], texts: bool) -> None:
 
 
 def _push_fields(node: ast.AST, stack: list[Any], out: list[str], in_class: bool) -> None:
-    out.append(type(node).__name__)
+    kind = type(node)
+    out.append(kind.__name__)
+    fields = _FIELDS.get(kind)
+    if fields is None:
+        fields = _FIELDS[kind] = tuple(f for f in node._fields if f not in _SKIPPED_FIELDS)
     pending: list[Any] = []
-    for field in node._fields:
-        if field in _SKIPPED_FIELDS:
-            continue
+    for field in fields:
         value = getattr(node, field, None)
-        if value is None or value == []:
+        if value is None:
             continue
-        if isinstance(value, list):
-            block = field in ("body", "orelse", "finalbody")
-            items = [v for v in value if not (block and _is_idle_statement(v))]
+        if value.__class__ is list:
+            if not value:
+                continue
+            items = value
+            if field in _BLOCKS:
+                items = [v for v in value if not _is_idle_statement(v)]
             pending.append(f"{field}[{len(items)}")
             for item in items:
                 if isinstance(item, ast.AST):

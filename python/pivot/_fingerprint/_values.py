@@ -61,7 +61,8 @@ def _tuple(encoder: Encoder, value: tuple[Any, ...]) -> Steps:
         return
     encoder.isolate()
     yield from value
-    encoder.write(encoder.close(value))
+    digest = encoder.close(value)
+    encoder.write(digest)
 
 
 def _dict(encoder: Encoder, value: dict[Any, Any]) -> Steps:
@@ -80,6 +81,8 @@ def _dict_items(encoder: Encoder, value: dict[Any, Any]) -> Steps:
             encoder.write(values)
             return
     for key, item in list(value.items()):
+        if type(key) is str and key == "__builtins__":
+            continue  # `exec` puts it into the namespace it is given
         yield key
         yield item
 
@@ -301,14 +304,21 @@ def _referents(value: Any) -> Steps:
 
 def _has_python_state(kind: type) -> bool:
     """Whether all of an object's state lies in ``__dict__``, slots and builtin content."""
+    size = object.__basicsize__
     for base in kind.__mro__:
-        if base is object or base in _CONTENT:
+        if base is object:
+            continue
+        if base in _CONTENT:
+            size = max(size, base.__basicsize__)
             continue
         if not base.__flags__ & (1 << 9):  # not a heap type: implemented in C
             return False
-        if base.__module__ in sys.builtin_module_names:
+        module = sys.modules.get(base.__module__)
+        file = getattr(module, "__file__", None)
+        if module is not None and not (isinstance(file, str) and file.endswith((".py", ".pyc"))):
             return False
-    return True
+        size += sum(type(e) is types.MemberDescriptorType for e in vars(base).values()) * 8
+    return kind.__basicsize__ <= size + 16  # `__dict__` and `__weakref__`
 
 
 def _state(value: Any) -> dict[str, Any]:

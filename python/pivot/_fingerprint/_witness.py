@@ -90,8 +90,8 @@ def witness(
     """
     reasons = list(recorder.reasons)
     executed = []
-    for path, source in sorted(sources.by_path.items()):
-        executed.append({"path": path, "hash": source.digest, "stat": source.stat})
+    for source in sorted(sources.by_path.values(), key=lambda source: source.path):
+        executed.append({"path": source.path, "hash": source.digest, "stat": source.stat})
     opened = _opened(recorder, sources, roots, packages, reasons)
     environment: dict[str, str | None] = {}
     for name in sorted({*recorder.names, *names, *_python_names(began.environment)}):
@@ -144,7 +144,8 @@ def _opened(
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and roots.is_user(file) and file not in sources.by_path:
             files.setdefault(file, stat_tuple(file))
-    for file in packages.plain_files:
+    unhashed = [file for dist in packages.used.values() for file in dist.unhashed]
+    for file in (*packages.plain_files, *unhashed):
         files.setdefault(file, stat_tuple(file))
     config = os.path.join(sys.prefix, "pyvenv.cfg")
     files.setdefault(config, stat_tuple(config))

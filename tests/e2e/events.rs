@@ -1,0 +1,72 @@
+//! `pivot run --json`: an event a line, for programs.
+
+use serde_json::Value;
+
+use crate::support::project;
+
+const PIPELINE: &str = "\
+stages:
+  one: {cmd: 'echo hello; cp data.txt one.txt', deps: [data.txt], outs: [one.txt]}
+  two: {cmd: 'echo oh no >&2; exit 4', deps: [one.txt], outs: [two.txt]}
+  three: {cmd: cp two.txt three.txt, deps: [two.txt], outs: [three.txt]}
+";
+
+/// An event in short; the schema version is checked on the way.
+fn short(event: &Value) -> String {
+    assert_eq!(event["schema_version"], 1, "{event}");
+    let word = |key: &str| event[key].as_str().unwrap_or("-").to_owned();
+    format!("{} {} {}", word("event"), word("stage"), word("outcome"))
+}
+
+#[test]
+fn every_line_is_an_event_and_the_last_one_sums_up() {
+    let project = project().file("pivot.yaml", PIPELINE).file("data.txt", "1");
+    let finished = project.pivot("run --json --show-output").exits(1);
+    let events = finished.json_lines();
+    let lines: Vec<String> = events.iter().map(short).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    started one -
+    printed one -
+    ended one ran
+    started two -
+    printed two -
+    ended two failed
+    ended three blocked
+    summary - -
+    ");
+    assert_eq!(finished.stderr(), "", "a program reads standard output only");
+
+    let of = |outcome: &str| events.iter().find(|event| event["outcome"] == outcome).unwrap();
+    assert!(of("ran")["seconds"].as_f64().unwrap() >= 0.0);
+    assert_eq!(of("failed")["error"], "ended with exit code 4");
+    assert_eq!(of("failed")["output"], "oh no\n");
+    assert_eq!(of("blocked")["upstream"], "two");
+    let printed: Vec<_> = events.iter().filter(|event| event["event"] == "printed").collect();
+    assert_eq!((&printed[0]["stream"], &printed[0]["line"]), (&"stdout".into(), &"hello".into()));
+    assert_eq!((&printed[1]["stream"], &printed[1]["line"]), (&"stderr".into(), &"oh no".into()));
+    let summary = events.last().unwrap();
+    assert_eq!(summary["success"], false);
+    assert_eq!(summary["stages"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_reasons_are_data() {
+    let project = project()
+        .file(
+            "pivot.yaml",
+            "stages: {one: {cmd: cp data.txt one.txt, deps: [data.txt], outs: [one.txt]}}",
+        )
+        .file("data.txt", "1");
+    project.pivot("run").succeeds();
+    project.write("data.txt", "2");
+    let events = project.pivot("run --json").succeeds().json_lines();
+    let reason = &events[0]["reasons"][0];
+    assert_eq!(reason["reason"], "Input dependencies changed");
+    assert_eq!(reason["changes"][0]["path"], "data.txt");
+    assert_eq!(reason["changes"][0]["new"].as_str().map(str::len), Some(16));
+
+    let events = project.pivot("run --json").succeeds().json_lines();
+    let summary = events.last().unwrap();
+    assert_eq!(summary["stages"][0]["outcome"], "unchanged");
+    assert_eq!(summary["success"], true);
+}

@@ -1,0 +1,119 @@
+//! Incremental outputs: restored before the run, appended to, and kept as copies.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::support::{Project, project};
+
+const PIPELINE: &str = r#"from pivot import stage, IncrementalOut
+
+@stage(deps=['new_data.csv'], outs=[IncrementalOut('database.db')])
+def append_to_database():
+    # database.db is restored from cache before execution
+    # Stage can append to it rather than recreating from scratch
+    import sqlite3
+    conn = sqlite3.connect('database.db')
+    conn.execute('create table if not exists records (text)')
+    with open('new_data.csv') as file:
+        conn.executemany('insert into records values (?)', [[line.strip()] for line in file])
+    conn.commit()
+    conn.close()
+"#;
+
+const READ: &str = "\
+import sqlite3
+for row in sqlite3.connect('database.db').execute('select text from records order by rowid'):
+    print(*row)
+";
+
+fn records(project: &Project) -> Vec<String> {
+    let mut python = std::process::Command::new("python3");
+    let output = python.args(["-c", READ]).current_dir(project.root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn ran_project() -> Project {
+    let project = project().file("pipeline.py", PIPELINE).file("new_data.csv", "one\ntwo\n");
+    project.pivot("run").succeeds();
+    project
+}
+
+#[test]
+fn a_stage_appends_to_what_it_wrote_before() {
+    let project = ran_project();
+    assert_eq!(records(&project), ["one", "two"]);
+    project.write("new_data.csv", "three\n");
+    project.pivot("run").succeeds();
+    assert_eq!(records(&project), ["one", "two", "three"]);
+    assert_eq!(project.pivot("run").succeeds().counts(), "1 stage: 1 unchanged ([time])");
+}
+
+#[test]
+fn the_previous_version_is_restored_before_the_run() {
+    let project = ran_project();
+    project.remove("database.db");
+    project.write("new_data.csv", "three\n");
+    project.pivot("run").succeeds();
+    assert_eq!(records(&project), ["one", "two", "three"]);
+}
+
+#[test]
+fn the_workspace_has_a_copy_that_may_be_written() {
+    let project = ran_project();
+    let file = std::fs::symlink_metadata(project.path("database.db")).unwrap();
+    assert!(file.is_file());
+    assert_eq!(file.nlink(), 1, "it is linked to a cache object");
+    assert_ne!(file.mode() & 0o200, 0, "its owner may not write it");
+
+    project.remove("database.db");
+    project.pivot("run").succeeds();
+    let file = std::fs::symlink_metadata(project.path("database.db")).unwrap();
+    assert!(file.is_file());
+    assert_eq!((file.nlink(), file.mode() & 0o200), (1, 0o200), "after a restore");
+}
+
+#[test]
+fn a_stage_that_fails_in_the_middle_appends_nothing() {
+    let project = ran_project();
+    project.write("new_data.csv", "three\n");
+    project.replace(
+        "pipeline.py",
+        "    conn.close()\n",
+        "    conn.close()\n    raise ValueError('late')\n",
+    );
+    project.pivot("run").exits(1).says("ValueError: late");
+    project.replace("pipeline.py", "    raise ValueError('late')\n", "");
+    project.pivot("run").succeeds();
+    assert_eq!(records(&project), ["one", "two", "three"]);
+}
+
+#[test]
+fn an_earlier_run_is_never_repeated_from_the_run_cache() {
+    let project = ran_project();
+    project.write("new_data.csv", "three\n");
+    project.pivot("run").succeeds();
+    project.write("new_data.csv", "one\ntwo\n");
+    project.pivot("run").succeeds();
+    assert_eq!(records(&project), ["one", "two", "three", "one", "two"]);
+}
+
+#[test]
+fn a_file_that_was_there_before_the_first_run_is_not_lost() {
+    let project = project()
+        .file(
+            "pivot.yaml",
+            "\
+stages:
+  append:
+    cmd: cat more >>log
+    deps: [more]
+    outs: [{log: {incremental: true}}]
+",
+        )
+        .file("more", "new\n")
+        .file("log", "mine\n");
+    project.pivot("run").succeeds();
+    let kept = project.read("log") == "mine\nnew\n"
+        || project.files_in(".pivot/saved").iter().any(|file| project.read(file) == "mine\n");
+    assert!(kept, "the user's file is gone");
+}
