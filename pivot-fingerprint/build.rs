@@ -4,23 +4,47 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use blake2::digest::consts::U16;
+use blake2::{Blake2b, Digest};
+
+/// What `python DIR` executes; it makes DIR the first entry of `sys.path`.
+const MAIN: &str = "from pivot._main import main\n\nmain()\n";
+
 fn main() {
     let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     // A link to `python/pivot`, so that a published crate carries the files as well.
     let package = manifest_dir.join("python_package");
     println!("cargo::rerun-if-changed={}", package.display());
     let mut files = Vec::new();
-    collect(&package, "", &mut files);
+    collect(&package, "pivot/", &mut files);
     files.sort();
-    let mut table = String::from("&[\n");
-    for (name, path) in &files {
+    for (_, path) in &files {
         println!("cargo::rerun-if-changed={}", path.display());
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string())
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    let main = out.join("__main__.py");
+    fs::write(&main, MAIN).expect("OUT_DIR is writable");
+    files.push(("__main__.py".to_owned(), main));
+
+    let mut table = String::from("&[\n");
+    let mut hasher = Blake2b::<U16>::new();
+    for (name, path) in &files {
+        let content = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        for part in [name.as_bytes(), &content] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        // The bytes that were hashed, whatever happens to the file until the compiler runs.
+        let copy = out.join(name);
+        fs::create_dir_all(copy.parent().expect("it is a file")).expect("OUT_DIR is writable");
+        fs::write(&copy, content).expect("OUT_DIR is writable");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", copy.display().to_string())
             .expect("a string takes any text");
     }
     table.push(']');
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("python_files.rs"), table).expect("OUT_DIR is writable");
+    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo::rustc-env=PIVOT_PYTHON_DIGEST={digest}");
 }
 
 fn collect(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) {

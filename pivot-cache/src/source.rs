@@ -133,6 +133,30 @@ pub(crate) fn hash_file(at: At<'_>, links: Links) -> Result<SeenFile, CacheError
     Err(CacheError::Changing { path: at.to_path() })
 }
 
+/// Reads and hashes a file, links followed; `None` if it is larger than `max_bytes`.
+pub(crate) fn read_file(
+    at: At<'_>,
+    max_bytes: u64,
+) -> Result<Option<(SeenFile, Vec<u8>)>, CacheError> {
+    for _ in 0..ATTEMPTS {
+        let seen = Instant::now();
+        let (mut file, before) = at.open(Links::Follow)?;
+        if size(&before) > max_bytes {
+            return Ok(None);
+        }
+        // One byte more than there should be: reading on at the end shows whether it grew.
+        let mut bytes = vec![0; size(&before) as usize + 1];
+        let count = fill(&mut file, &mut bytes).map_err(CacheError::io("read", at.to_path()))?;
+        bytes.truncate(count);
+        if let Some(stamp) = unchanged(&file, &before, count as u64, at)? {
+            let id = ObjectId::of_bytes(&bytes);
+            let seen = SeenFile { id, executable: is_executable(&before), stamp, seen };
+            return Ok(Some((seen, bytes)));
+        }
+    }
+    Err(CacheError::Changing { path: at.to_path() })
+}
+
 /// The file's stamp, if it is still the one from before and as many bytes were read.
 pub(crate) fn unchanged(
     file: &File,

@@ -52,6 +52,9 @@ impl Stamp {
     /// The length of [`Stamp::to_bytes`].
     pub(crate) const LEN: usize = 48;
 
+    /// Where in [`Stamp::to_bytes`] the size lies.
+    pub(crate) const SIZE_AT: usize = 16;
+
     // The fields of `Stat` have other integer types on other systems.
     #[allow(clippy::unnecessary_cast)]
     pub(crate) fn of(stat: &Stat) -> Stamp {

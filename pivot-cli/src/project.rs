@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pivot_exec::{
-    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned, RunError,
+    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned, RunError, Summary,
 };
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
 use pivot_lock::Found;
@@ -34,13 +34,26 @@ pub(crate) fn load(
     project: &OpenProject,
     overrides: &[String],
 ) -> Result<Loaded, Report> {
-    let options =
-        LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) };
-    let loaded = pivot_exec::load(project, &options)?;
-    for notice in &loaded.notices {
+    let loaded = pivot_exec::load(project, &load_options(global, overrides))?;
+    warn_of(&loaded.notices);
+    Ok(loaded)
+}
+
+/// What a run of all stages would come to, if it is known that there is nothing to do.
+pub(crate) fn settled(global: &Global, project: &OpenProject) -> Option<Summary> {
+    let settled = pivot_exec::settled(project, &load_options(global, &[]))?;
+    warn_of(&settled.notices);
+    Some(settled.summary)
+}
+
+fn load_options(global: &Global, overrides: &[String]) -> LoadOptions {
+    LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) }
+}
+
+fn warn_of(notices: &[String]) {
+    for notice in notices {
         output::note(&format!("warning: {notice}"));
     }
-    Ok(loaded)
 }
 
 /// A path is meant from where the user is, a bare name is looked up like a command.

@@ -8,10 +8,13 @@ use pivot_lock::{Artifact, Found, LockError};
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::extras::Extras;
 use crate::load::Loaded;
+use crate::locks::{SeenLock, lock_path, read_lock};
 use crate::plan::{Memory, MissingDep, Plan, PlanInput, plan};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
+use crate::settled::remember_settled;
 
 /// The cache and the state, as the plan asks them.
 pub(crate) struct CacheMemory<'a> {
@@ -50,6 +53,7 @@ pub struct Planned {
     pub plan: Plan,
     /// The locks of all stages, by their number.
     pub locks: Vec<Found>,
+    pub(crate) extras: Extras,
 }
 
 /// Looks at the locks and the files of the selected stages and plans a run.
@@ -63,21 +67,20 @@ pub fn make_plan(
     is_forced: &dyn Fn(TaskId) -> bool,
 ) -> Result<Planned, PlanError> {
     let stages = loaded.pipeline.stages();
+    let workspace = project.workspace();
     let mut locks = Vec::new();
     locks.resize_with(stages.len(), || Found::Absent);
-    let read: Vec<(usize, Found)> = selected
+    let read: Vec<SeenLock> = selected
         .par_iter()
         .with_min_len(64)
-        .map(|task| {
-            let index = task.index();
-            Ok((index, project.locks.read(stages[index].name.as_str())?))
-        })
+        .map(|task| read_lock(project, &workspace, stages[task.index()].name.as_str()))
         .collect::<Result<_, LockError>>()?;
-    for (index, found) in read {
-        locks[index] = found;
+    let mut lock_contents = Vec::with_capacity(read.len());
+    for (task, lock) in selected.iter().zip(read) {
+        locks[task.index()] = lock.found;
+        lock_contents.push(lock.content);
     }
 
-    let workspace = project.workspace();
     let mut paths: Vec<(&str, bool)> = Vec::new();
     for task in selected {
         let stage = &stages[task.index()];
@@ -97,6 +100,7 @@ pub fn make_plan(
         })
         .collect::<Result<_, CacheError>>()?;
 
+    let extras = Extras::gather(project, loaded, &workspace, &locks);
     let memory = CacheMemory { cache: &project.cache, state: &project.state };
     let plan = plan(&PlanInput {
         stages,
@@ -104,11 +108,22 @@ pub fn make_plan(
         codes: &loaded.codes,
         params: &loaded.params,
         locks: &locks,
+        extras: &extras,
         selected,
         is_forced,
         on_disk: &|path| contents.get(path).copied().flatten(),
         memory: &memory,
     })
     .map_err(PlanError::MissingDeps)?;
-    Ok(Planned { plan, locks })
+    if plan.is_idle() && selected.len() == stages.len() {
+        let names = || selected.iter().map(|task| stages[task.index()].name.as_str());
+        let lock_paths: Vec<String> = names().map(lock_path).collect();
+        let locks = lock_paths.iter().map(String::as_str).zip(lock_contents);
+        let files = paths.iter().map(|(path, _)| (*path, contents[path]));
+        let all = locks.chain(files).map(|(path, content)| Some((path, content?)));
+        if let Some(all) = all.collect::<Option<Vec<_>>>() {
+            remember_settled(project, &workspace, loaded, names().collect(), all);
+        }
+    }
+    Ok(Planned { plan, locks, extras })
 }

@@ -18,7 +18,7 @@
 //!     on_failure: OnFailure::Stop,
 //!     executor: Executor::Warm,
 //! };
-//! let summary = pivot_exec::run(&project, &loaded, planned.plan, &options, &mut |event| {
+//! let summary = pivot_exec::run(&project, &loaded, planned, &options, &mut |event| {
 //!     eprintln!("{event:?}");
 //! })?;
 //! assert!(summary.is_success());
@@ -27,17 +27,21 @@
 
 mod config;
 mod durations;
+mod extras;
 mod facts;
 mod guard;
 mod load;
+mod locks;
 mod orphans;
 mod outcome;
 mod outputs;
 mod plan;
 mod project;
+mod question;
 mod run;
 mod run_cache;
 mod select;
+mod settled;
 mod signals;
 mod stage_run;
 mod words;
@@ -53,5 +57,6 @@ pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
 pub use run::{Executor, RunError, RunOptions, run};
 pub use select::{Reach, select};
+pub use settled::{Settled, settled};
 pub use signals::Interrupt;
 pub use worker::Stream;

@@ -5,24 +5,24 @@
 //! it still holds, no Python starts.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pivot_cache::Table;
 use pivot_dag::TaskId;
 use pivot_fingerprint::{
     CodeHash, Component, Entry, Holds, InspectError, InspectRequest, Inspection, Interpreter,
-    InterpreterError, Manifest, Note, Search, SourcePlace, Witness,
+    InterpreterError, Manifest, Note, SourcePlace, Witness,
 };
 use pivot_pipeline::{
-    Action, DeclaredStage, Definition, Override, Overrides, PARAMS_FILE, ParamsFile, Pipeline,
-    PipelineError, PythonAction, Stage, StageName,
+    Action, DeclaredStage, Override, Overrides, ParamsFile, Pipeline, PipelineError, PythonAction,
+    Stage, StageName,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::project::OpenProject;
+use crate::question::Question;
 
 /// How to load a pipeline.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,10 @@ pub struct Loaded {
     pub python: Option<Interpreter>,
     /// Things that the user should know, such as an unused section of params.yaml.
     pub notices: Vec<String>,
-    witness: Witness,
+    /// The question that was answered; `None` if it was asked for one run only.
+    pub(crate) question: Option<String>,
+    /// What Python looked at to answer it.
+    pub(crate) witness: Witness,
     /// Installed modules that the stages' code imports.
     pub(crate) preload: Vec<String>,
 }
@@ -105,19 +108,9 @@ const REMEMBERED_KEY: &[u8] = b"pipeline";
 /// # Errors
 /// When the definition, the user's modules or the params are wrong, or there is no Python.
 pub fn load(project: &OpenProject, options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let search = Search::from_environment(project.root())
-        .explicit(options.python.clone())
-        .configured(project.config.python.clone());
-    let python = Interpreter::find(&search);
-    let definition = match &project.project.definition {
-        Definition::Yaml(file) => read(project.root(), file)?,
-        Definition::Python(_) => Some(Vec::new()),
-    };
-    let params = read(project.root(), PARAMS_FILE)?;
-    let question = question(project, options, &python, &definition, &params);
-
+    let Question { text: question, python } = Question::of(project, options)?;
     if let Some(remembered) = recall(project, &question) {
-        return assemble(project, remembered, python);
+        return assemble(project, options, remembered, python);
     }
     let remembered = ask(project, options, &python, question)?;
     // Values given on the command line are for one run; they shall not displace the usual answer.
@@ -125,50 +118,12 @@ pub fn load(project: &OpenProject, options: &LoadOptions) -> Result<Loaded, Load
         remember(project, &remembered);
         project.state.flush();
     }
-    assemble(project, remembered, python)
-}
-
-fn read(root: &Path, file: &str) -> Result<Option<Vec<u8>>, LoadError> {
-    match fs::read(root.join(file)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LoadError::Read { path: file.to_owned(), source }),
-    }
-}
-
-/// Everything outside the witness that the answer depends on.
-fn question(
-    project: &OpenProject,
-    options: &LoadOptions,
-    python: &Result<Interpreter, InterpreterError>,
-    definition: &Option<Vec<u8>>,
-    params: &Option<Vec<u8>>,
-) -> String {
-    let digest = |bytes: &Option<Vec<u8>>| {
-        bytes.as_ref().map(|bytes| xxhash_rust::xxh3::xxh3_128(bytes).to_string())
-    };
-    let python = python.as_ref().ok().map(|python| python.path.display().to_string());
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter(|(name, _)| name.to_string_lossy().starts_with("PYTHON"))
-        .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
-        .collect();
-    let parts = serde_json::json!([
-        env!("CARGO_PKG_VERSION"),
-        pivot_fingerprint::package_digest(),
-        project.root(),
-        project.project.definition.file(),
-        digest(definition),
-        digest(params),
-        options.overrides,
-        python,
-        environment,
-    ]);
-    parts.to_string()
+    assemble(project, options, remembered, python)
 }
 
 fn recall(project: &OpenProject, question: &str) -> Option<Remembered> {
-    let bytes = project.state.get(Table::Pipeline, REMEMBERED_KEY)?;
-    let mut remembered: Remembered = serde_json::from_slice(&bytes).ok()?;
+    let parse = |bytes: &[u8]| serde_json::from_slice::<Remembered>(bytes).ok();
+    let mut remembered = project.state.get_with(Table::Pipeline, REMEMBERED_KEY, parse)??;
     if remembered.question != question {
         return None;
     }
@@ -186,6 +141,7 @@ fn remember(project: &OpenProject, remembered: &Remembered) {
 
 fn assemble(
     project: &OpenProject,
+    options: &LoadOptions,
     remembered: Remembered,
     python: Result<Interpreter, InterpreterError>,
 ) -> Result<Loaded, LoadError> {
@@ -198,6 +154,7 @@ fn assemble(
         codes: remembered.codes,
         python: if needs_python { Some(python?) } else { None },
         notices: remembered.notices,
+        question: options.overrides.is_empty().then_some(remembered.question),
         witness: remembered.witness,
         preload: remembered.preload,
     })
@@ -270,10 +227,11 @@ fn from_yaml(
     python: &Result<Interpreter, InterpreterError>,
     params: ParamsFile,
 ) -> Result<(Remembered, ParamsFile), LoadError> {
-    let targets = match pivot_pipeline::python_targets(&stages) {
+    let mut targets = match pivot_pipeline::python_targets(&stages) {
         serde_json::Value::Array(targets) => targets,
         _ => Vec::new(),
     };
+    targets.extend(stages.iter().filter_map(command_target));
     let mut by_name: HashMap<String, StageCode> = HashMap::new();
     let (mut witness, mut preload) = (Witness::default(), Vec::new());
     let mut params = params;
@@ -286,6 +244,7 @@ fn from_yaml(
         let declared: Vec<DeclaredStage> = inspection
             .stages
             .iter()
+            .filter(|stage| !stage.declared["function"].is_null())
             .map(|stage| DeclaredStage::from_json(&stage.declared))
             .collect::<Result<_, _>>()?;
         pivot_pipeline::adopt(&mut stages, &declared)?;
@@ -294,9 +253,12 @@ fn from_yaml(
             by_name.insert(stage.name, code);
         }
     }
-    let code_of = |stage: &Stage| match &stage.action {
-        Action::Python(_) => by_name.remove(stage.name.as_str()).unwrap_or_default(),
-        Action::Shell { command } => command_code(stage, command),
+    let code_of = |stage: &Stage| {
+        let code = by_name.remove(stage.name.as_str()).unwrap_or_default();
+        match &stage.action {
+            Action::Python(_) => code,
+            Action::Shell { command } => with_command(code, stage, command),
+        }
     };
     let codes = stages.iter().map(code_of).collect();
     Ok((Remembered { stages, codes, witness, preload, ..Remembered::default() }, params))
@@ -318,11 +280,26 @@ fn inspect(
     }
 }
 
-/// What a shell stage's code is: its command.
-fn command_code(stage: &Stage, command: &str) -> StageCode {
+/// Asks for the scripts behind a shell command, if it may have some: they are what Python can
+/// tell of it without being a stage.
+fn command_target(stage: &Stage) -> Option<serde_json::Value> {
+    let Action::Shell { command } = &stage.action else { return None };
+    let may_run_scripts = ["python", ".py", ".sh"].iter().any(|word| command.contains(word));
+    may_run_scripts.then(|| {
+        serde_json::json!({
+            "stage": stage.name.as_str(),
+            "command": command,
+            "cwd": stage.cwd.as_ref().map(|cwd| cwd.as_str()),
+        })
+    })
+}
+
+/// A shell stage's code: its command, and the scripts that it executes.
+fn with_command(code: StageCode, stage: &Stage, command: &str) -> StageCode {
     let name = format!("cmd:{}", stage.name.base());
-    let manifest = Manifest::new(vec![component(name, command.as_bytes(), stage)]);
-    StageCode { manifest, notes: Vec::new() }
+    let mut components = vec![component(name, command.as_bytes(), stage)];
+    components.extend(code.manifest.components().iter().cloned());
+    StageCode { manifest: Manifest::new(components), notes: code.notes }
 }
 
 fn component(name: String, bytes: &[u8], stage: &Stage) -> Component {
@@ -384,6 +361,10 @@ impl Loaded {
             .outs
             .iter()
             .map(|out| serde_json::json!({ "path": out.path.as_str(), "kind": out.kind.as_str() }));
+        // What the run does beyond these it reports.
+        let manifest = self.codes[task.index()].manifest.components().iter().map(|component| {
+            (component.name.as_str(), component.place.as_ref().map(|place| place.file.as_str()))
+        });
         Some(serde_json::json!({
             "type": "run",
             "root": project.root,
@@ -392,6 +373,7 @@ impl Loaded {
             "params": self.params[task.index()],
             "deps": stage.deps.iter().map(|dep| dep.as_str()).collect::<Vec<_>>(),
             "outs": outs.collect::<Vec<_>>(),
+            "manifest": manifest.collect::<Vec<_>>(),
             "variant": stage.name.variant(),
             "cwd": stage.cwd.as_ref().map(|cwd| cwd.as_str()),
         }))

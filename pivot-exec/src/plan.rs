@@ -4,12 +4,15 @@
 //! disagree. While a run goes on, [`decide`] is asked again for each stage whose upstream
 //! stages have ended, with what they really wrote.
 
+use std::borrow::Cow;
+
 use pivot_cache::Content;
 use pivot_dag::{Graph, TaskId};
 use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, ArtifactState, DepChange, Facts, Found, Observed, Reason, Verdict};
 use pivot_pipeline::{OutKind, Stage};
 
+use crate::extras::Extras;
 use crate::load::StageCode;
 use crate::run_cache::RunKey;
 
@@ -78,7 +81,7 @@ pub(crate) enum DepState {
 #[derive(Debug)]
 pub(crate) struct StageFacts<'a> {
     pub(crate) stage: &'a Stage,
-    pub(crate) code: &'a Manifest,
+    pub(crate) code: Cow<'a, Manifest>,
     pub(crate) params: &'a serde_json::Value,
     pub(crate) lock: &'a Found,
     pub(crate) is_forced: bool,
@@ -103,6 +106,7 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) codes: &'a [StageCode],
     pub(crate) params: &'a [serde_json::Value],
     pub(crate) locks: &'a [Found],
+    pub(crate) extras: &'a Extras,
     /// The selected stages in the graph's order.
     pub(crate) selected: &'a [TaskId],
     pub(crate) is_forced: &'a dyn Fn(TaskId) -> bool,
@@ -136,11 +140,12 @@ pub(crate) fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<MissingDep>> {
                 missing.push(MissingDep { task, path: dep.as_str().to_owned() });
             }
         }
+        let lock = &input.locks[task.index()];
         let facts = StageFacts {
             stage,
-            code: &input.codes[task.index()].manifest,
+            code: input.extras.extend(&input.codes[task.index()].manifest, lock),
             params: &input.params[task.index()],
-            lock: &input.locks[task.index()],
+            lock,
             is_forced: (input.is_forced)(task),
             deps,
             outs: stage.outs.iter().map(|out| (input.on_disk)(out.path.as_str())).collect(),
@@ -212,7 +217,7 @@ pub(crate) fn decide(
     let verdict = pivot_lock::verdict(
         facts.lock,
         &Facts {
-            code: facts.code,
+            code: &facts.code,
             params: facts.params,
             deps: &deps,
             outs: &outs,
@@ -288,5 +293,5 @@ pub(crate) fn run_key(facts: &StageFacts<'_>) -> Option<RunKey> {
         _ => None,
     });
     let deps: Vec<_> = deps.collect::<Option<_>>()?;
-    Some(RunKey::new(facts.code, facts.params, &deps, &facts.stage.outs))
+    Some(RunKey::new(&facts.code, facts.params, &deps, &facts.stage.outs))
 }

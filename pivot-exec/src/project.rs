@@ -14,6 +14,9 @@ use crate::config::{Config, ConfigError};
 const IGNORED: &str =
     "/cache/\n/config.yaml\n/logs/\n/run/\n/saved/\n/stages/.tmp-*\n/state.lmdb/\n";
 
+/// Where the locks are.
+pub(crate) const LOCKS_DIR: &str = ".pivot/stages";
+
 /// A project and everything that Pivot keeps of it.
 #[derive(Debug)]
 pub struct OpenProject {
@@ -41,7 +44,7 @@ impl OpenProject {
         let cache = config.cache.dir.as_ref().map_or(own.join("cache"), |dir| root.join(dir));
         Ok(Self {
             cache: Cache::open(&cache),
-            locks: LockFiles::new(own.join("stages")),
+            locks: LockFiles::new(root.join(LOCKS_DIR)),
             state: State::open(&own.join("state.lmdb")),
             config,
             project,

@@ -17,7 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use thiserror::Error;
 
-use crate::facts::CacheMemory;
+use crate::extras::Extras;
+use crate::facts::{CacheMemory, Planned};
 use crate::load::Loaded;
 use crate::outcome::{Event, Outcome, StageFailure, Summary};
 use crate::outputs::{SetAside, Site};
@@ -72,18 +73,19 @@ const GRACE: [(Signal, Duration); 3] = [
 /// How often a stage that another process holds is asked for again.
 const HELD_RETRY: Duration = Duration::from_millis(100);
 
-/// Carries out `plan` and reports through `on_event`.
+/// Carries out a plan and reports through `on_event`.
 ///
 /// # Errors
 /// When the run as a whole cannot go on; a stage's failure is an [`Outcome`].
 pub fn run(
     project: &OpenProject,
     loaded: &Loaded,
-    plan: Plan,
+    planned: Planned,
     options: &RunOptions,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
+    let Planned { plan, extras, .. } = planned;
     let names: Vec<(TaskId, String)> = plan
         .stages
         .iter()
@@ -95,7 +97,7 @@ pub fn run(
         project
             .make_layout()
             .map_err(|source| RunError::System { action: "prepare `.pivot`", source })?;
-        execute(project, loaded, &plan, options, on_event)?
+        execute(project, loaded, &plan, &extras, options, on_event)?
     };
     let mut outcomes = outcomes;
     let idle = plan.is_idle();
@@ -117,6 +119,7 @@ fn execute(
     project: &OpenProject,
     loaded: &Loaded,
     plan: &Plan,
+    extras: &Extras,
     options: &RunOptions,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Ends, Option<Interrupt>), RunError> {
@@ -134,7 +137,7 @@ fn execute(
         mode: project.config.cache.checkout_mode.into(),
     };
     let memory = CacheMemory { cache: &project.cache, state: &project.state };
-    let stages = StageRunner { project, loaded, site, memory: &memory };
+    let stages = StageRunner { project, loaded, site, extras, memory: &memory };
     // What processes that died have left half-written; nobody waits for it or misses it.
     project.cache.sweep_temporary();
     let _ = project.locks.sweep_temporary();
@@ -442,8 +445,8 @@ impl<'a: 'scope, 'scope> Execution<'a, 'scope, '_> {
         let stages = self.stages;
         self.spawn(move || {
             let result = result
-                .and_then(|report| stages.check_sources(&report.sources))
-                .and_then(|()| stages.commit(task, &ready, elapsed));
+                .and_then(|report| stages.check_sources(&report.sources).map(|()| report))
+                .and_then(|report| stages.commit(task, &ready, &report.extras, elapsed));
             if result.is_err() {
                 stages.discard(task);
             }

@@ -8,16 +8,20 @@ use std::time::Duration;
 
 use pivot_cache::{CheckoutMode, Content};
 use pivot_dag::TaskId;
+use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
 use pivot_pipeline::{Out, OutKind, ProjectPath, Stage};
 
+use crate::extras::{Extras, with_reported};
 use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
+use crate::locks::write_lock;
 use crate::outcome::{Outcome, StageFailure};
 use crate::outputs::{SetAside, Site};
-use crate::plan::{Cause, Decision, DepState, StageFacts, decide, run_key};
+use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
+use crate::worker::ExtraFrame;
 
 /// What the halves share: one for the whole run.
 #[derive(Clone, Copy)]
@@ -25,6 +29,7 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) project: &'a OpenProject,
     pub(crate) loaded: &'a Loaded,
     pub(crate) site: Site<'a>,
+    pub(crate) extras: &'a Extras,
     pub(crate) memory: &'a (dyn crate::plan::Memory + Sync),
 }
 
@@ -43,7 +48,6 @@ pub(crate) struct Ready {
     pub(crate) causes: Vec<Cause>,
     pub(crate) set_aside: Vec<SetAside>,
     deps: Vec<Content>,
-    key: Option<RunKey>,
     pub(crate) guard: StageGuard,
 }
 
@@ -69,7 +73,7 @@ impl StageRunner<'_> {
         let on_disk = |out: &Out| self.site.workspace.content(out.path.as_str()).ok().flatten();
         Ok(StageFacts {
             stage,
-            code: &self.loaded.codes[task.index()].manifest,
+            code: self.extras.extend(&self.loaded.codes[task.index()].manifest, lock),
             params: &self.loaded.params[task.index()],
             lock,
             is_forced,
@@ -128,12 +132,11 @@ impl StageRunner<'_> {
                     .cloned()
                     .collect();
                 self.restore(stage, &wrong, &mut set_aside)?;
-                self.write_lock(task, &facts_contents(&facts), outs)?;
+                self.write_lock(task, &facts.code, &facts_contents(&facts), outs)?;
                 return Ok(Begun::Ended { outcome: Outcome::FromRunCache, causes, set_aside });
             }
             Decision::Run | Decision::MayRun => {}
         }
-        let key = run_key(&facts).filter(|_| crate::plan::is_repeatable(stage));
         let deps = facts_contents(&facts);
         for out in &stage.outs {
             let path = out.path.as_str();
@@ -145,7 +148,7 @@ impl StageRunner<'_> {
                 _ => set_aside.extend(self.site.clear(path, recorded.as_ref())?),
             }
         }
-        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, key, guard })))
+        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, guard })))
     }
 
     /// Nothing is cleared, restored or written where a link leads out of the project.
@@ -196,6 +199,7 @@ impl StageRunner<'_> {
         &self,
         task: TaskId,
         ready: &Ready,
+        reported: &[ExtraFrame],
         elapsed: Duration,
     ) -> Result<(), StageFailure> {
         let stage = self.stage(task);
@@ -221,10 +225,14 @@ impl StageRunner<'_> {
                 return Err(StageFailure::InputChanged { path: path.to_owned() });
             }
         }
-        self.write_lock(task, &ready.deps, outs.clone())?;
+        let code = with_reported(&self.loaded.codes[task.index()].manifest, reported);
+        self.write_lock(task, &code, &ready.deps, outs.clone())?;
         let state = &self.project.state;
-        if let Some(key) = &ready.key {
-            run_cache::remember(state, key, &outs);
+        if is_repeatable(stage) {
+            let deps = stage.deps.iter().map(|dep| dep.as_str()).zip(ready.deps.iter().copied());
+            let deps: Vec<_> = deps.collect();
+            let key = RunKey::new(&code, &self.loaded.params[task.index()], &deps, &stage.outs);
+            run_cache::remember(state, &key, &outs);
         }
         crate::durations::remember(state, stage.name.as_str(), elapsed);
         Ok(())
@@ -249,18 +257,18 @@ impl StageRunner<'_> {
     fn write_lock(
         &self,
         task: TaskId,
+        code: &Manifest,
         deps: &[Content],
         outs: Vec<Artifact>,
     ) -> Result<(), StageFailure> {
         let stage = self.stage(task);
-        let code = &self.loaded.codes[task.index()].manifest;
         let code = code.components().iter().map(|part| (part.name.clone(), part.hash));
         let deps =
             stage.deps.iter().zip(deps).map(|(dep, content)| Artifact::new(dep.as_str(), *content));
         let params = self.loaded.params[task.index()].clone();
         let lock = Lock::new(code, params, deps.collect(), outs)
             .map_err(|error| StageFailure::Unlockable(error.to_string()))?;
-        self.project.locks.write(stage.name.as_str(), &lock)?;
+        write_lock(self.project, stage.name.as_str(), &lock)?;
         Ok(())
     }
 

@@ -15,7 +15,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pivot_fingerprint::{Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame};
+use pivot_fingerprint::{
+    CodeHash, Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame,
+};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::Deserialize;
@@ -62,6 +64,18 @@ pub(crate) struct StageReport {
     /// The digest of each source file that was executed, by its path in the project.
     #[serde(default)]
     pub(crate) sources: std::collections::BTreeMap<String, String>,
+    /// What it did beyond the manifest that it was started with.
+    #[serde(default)]
+    pub(crate) extras: Vec<ExtraFrame>,
+}
+
+/// A component that only the run has shown; see [`crate::extras`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct ExtraFrame {
+    pub(crate) name: String,
+    pub(crate) hash: CodeHash,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
 }
 
 #[derive(Debug)]

@@ -17,8 +17,9 @@ use crate::witness::Witness;
 pub enum Entry {
     /// A pipeline file, relative to the root, whose import declares the stages.
     File(String),
-    /// Functions by name, declared elsewhere: one JSON object a stage with at least `stage`
-    /// and `python` (`module.function`).
+    /// Functions by name, declared elsewhere: one JSON object a stage with at least `stage` and
+    /// `python` (`module.function`). With `command` in place of `python` it asks for the
+    /// project's scripts that a shell command executes.
     Targets(Vec<serde_json::Value>),
 }
 
@@ -205,6 +206,33 @@ pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspect
             python_version: hello.py,
         }),
     }
+}
+
+/// The current hashes of components by their names, without importing anything; `None` where
+/// there is nothing. These are components that a run has reported as `extras`.
+///
+/// # Errors
+/// When Python cannot be started or breaks off.
+pub fn digest(
+    python: &Interpreter,
+    root: &Path,
+    names: &[String],
+) -> Result<Vec<Option<CodeHash>>, HelperError> {
+    #[derive(Deserialize)]
+    struct Digests {
+        hashes: Vec<Option<CodeHash>>,
+    }
+    let options = StartOptions {
+        directory: root.to_owned(),
+        streams: StreamTo::StandardError,
+        environment: Vec::new(),
+    };
+    let mut helper = Helper::start(python, options)?;
+    helper.hello()?;
+    helper.send(&serde_json::json!({ "type": "digest", "root": root, "names": names }))?;
+    let answer: Digests =
+        serde_json::from_slice(&helper.receive()?).map_err(FrameError::Malformed)?;
+    Ok(answer.hashes)
 }
 
 fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, serde_json::Error> {

@@ -33,7 +33,7 @@ pub use frame::{FrameError, read_frame, write_frame};
 pub use helper::{Hello, Helper, HelperError, StartOptions, StreamTo};
 pub use inspect::{
     Entry, ErrorDetail, InspectError, InspectRequest, InspectedStage, Inspection, PythonFailure,
-    inspect,
+    digest, inspect,
 };
 pub use interpreter::{Candidate, Interpreter, InterpreterError, Search};
 pub use manifest::{CodeHash, Component, Manifest, Note, SourcePlace};

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use blake2::digest::consts::U8;
+use blake2::{Blake2b, Digest};
 use serde::{Deserialize, Serialize};
 
 /// The digest of one component, written as 16 lowercase hexadecimal digits.
@@ -19,6 +21,16 @@ impl CodeHash {
     /// The hash with this number as its value.
     pub fn from_u64(value: u64) -> Self {
         Self(value)
+    }
+
+    /// The digest of some parts, each with its length before it, as the helper computes it.
+    pub fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut hasher = Blake2b::<U8>::new();
+        for part in parts {
+            hasher.update(format!("{}:", part.len()).as_bytes());
+            hasher.update(part);
+        }
+        Self(u64::from_be_bytes(hasher.finalize().into()))
     }
 
     /// The hash as a number.
@@ -141,6 +153,13 @@ mod tests {
         }
         let hash: CodeHash = "00c0ffee00c0ffee".parse().unwrap();
         assert_eq!(hash.to_string(), "00c0ffee00c0ffee");
+    }
+
+    #[test]
+    fn digests_of_parts_are_those_of_the_helper() {
+        // hashlib.blake2b(b"2:ab1:c", digest_size=8).hexdigest()
+        let hash = CodeHash::of_parts([b"ab".as_slice(), b"c"]);
+        assert_eq!(hash.to_string(), "4024ad5048d711de");
     }
 
     #[test]

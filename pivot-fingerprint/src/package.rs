@@ -7,17 +7,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use blake2::digest::consts::U16;
-use blake2::{Blake2b, Digest};
 use thiserror::Error;
 
-/// The package's files: path below `pivot/`, contents.
+/// The files to unpack: path below the directory, contents.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/python_files.rs"));
-
-/// What `python DIR` executes; it makes DIR the first entry of `sys.path`.
-const MAIN: &[u8] = b"from pivot._main import main\n\nmain()\n";
 
 /// The Python package could not be placed on disk.
 #[derive(Debug, Error)]
@@ -29,22 +23,7 @@ pub struct PackageError {
 
 /// The digest of the package's contents: 32 hexadecimal digits of BLAKE2b-128.
 pub fn package_digest() -> &'static str {
-    static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| {
-        let mut hasher = Blake2b::<U16>::new();
-        for (name, content) in all_files() {
-            hasher.update((name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
-            hasher.update((content.len() as u64).to_le_bytes());
-            hasher.update(content);
-        }
-        crate::witness::hex(&hasher.finalize())
-    })
-}
-
-fn all_files() -> impl Iterator<Item = (String, &'static [u8])> {
-    let package = FILES.iter().map(|(name, content)| (format!("pivot/{name}"), *content));
-    package.chain(std::iter::once(("__main__.py".to_owned(), MAIN)))
+    env!("PIVOT_PYTHON_DIGEST")
 }
 
 /// The directory to start Python with; unpacks the package where it is not there yet.
@@ -88,7 +67,7 @@ fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     let staging = tempfile::Builder::new().prefix(".python-").tempdir_in(parent)?;
-    for (name, content) in all_files() {
+    for &(name, content) in FILES {
         let path = staging.path().join(name);
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
@@ -119,7 +98,9 @@ fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
 
 /// Whether every file is there with the right bytes: a cleaner may have removed some.
 fn is_whole(dir: &Path) -> bool {
-    all_files().all(|(name, content)| fs::read(dir.join(name)).is_ok_and(|found| found == content))
+    FILES
+        .iter()
+        .all(|&(name, content)| fs::read(dir.join(name)).is_ok_and(|found| found == content))
 }
 
 #[cfg(test)]

@@ -84,6 +84,24 @@ pub enum LockError {
     },
 }
 
+impl Found {
+    /// What a lock file of these bytes is: usable or not.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let why = match std::str::from_utf8(bytes) {
+            Ok(text) => match Lock::from_yaml(text) {
+                Ok(lock) => return Self::Usable(lock),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => {
+                let before = &bytes[..error.valid_up_to()];
+                let lines = before.iter().filter(|&&byte| byte == b'\n').count();
+                format!("line {}: not UTF-8", lines + 1)
+            }
+        };
+        Self::Unusable { why }
+    }
+}
+
 impl LockFiles {
     /// The lock files in `dir`, which need not exist before the first write.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
@@ -122,7 +140,7 @@ impl LockFiles {
     pub fn read(&self, name: &str) -> Result<Found, LockError> {
         let path = self.path(name)?;
         match read_bounded(&path) {
-            Ok(Bounded::Bytes(bytes)) => Ok(interpret(&bytes)),
+            Ok(Bounded::Bytes(bytes)) => Ok(Found::of_bytes(&bytes)),
             Ok(Bounded::Refused(why)) => Ok(Found::Unusable { why: why.to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Absent),
             Err(source) => Err(LockError::Io { action: "read", path, source }),
@@ -266,20 +284,6 @@ pub fn validate_stage_name(name: &str) -> Result<(), LockError> {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
     move |source| LockError::Io { action, path: path.to_owned(), source }
-}
-
-fn interpret(bytes: &[u8]) -> Found {
-    let why = match std::str::from_utf8(bytes) {
-        Ok(text) => match Lock::from_yaml(text) {
-            Ok(lock) => return Found::Usable(lock),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => {
-            let lines = bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
-            format!("line {}: not UTF-8", lines + 1)
-        }
-    };
-    Found::Unusable { why }
 }
 
 enum Bounded {

@@ -55,7 +55,7 @@ class Success(RunTestCase):
         self.assertGreaterEqual(answer["import_ms"], 0)
         self.assertGreaterEqual(answer["run_ms"], 0)
         self.assertIsInstance(answer["sources"], dict)
-        self.assertIsInstance(answer["observed"], dict)
+        self.assertIsInstance(answer["extras"], list)
 
     def test_target(self):
         self.write("stages.py", "def train(data, variant, lr=1):\n    print(data, variant, lr)\n")

@@ -2,6 +2,7 @@
 //!
 //! One file a topic; `support` is all there is to learn.
 
+mod beyond;
 mod binding;
 mod cache;
 mod clones;

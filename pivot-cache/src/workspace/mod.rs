@@ -7,6 +7,7 @@
 
 mod clock;
 mod record;
+mod snapshot;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -88,6 +89,29 @@ impl<'s> Workspace<'s> {
             // Removed since it was looked at.
             Err(error) if error.is_not_found() && look(at)?.is_none() => Ok(None),
             result => result.map(Some),
+        }
+    }
+
+    /// What the file at `path` holds, if that is known without reading it.
+    pub fn remembered(&self, path: &str) -> Option<Content> {
+        let (_, stamp) = look(self.at(path).ok()?).ok()??;
+        self.remembered_file(path, &stamp)
+    }
+
+    /// Reads the file at `path` whole, and remembers it; `None` if nothing is there, or more than
+    /// `max_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, if it changes while it is read, or if it is not a file.
+    pub fn read(
+        &self,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<(Content, Vec<u8>)>, CacheError> {
+        match source::read_file(self.at(path)?, max_bytes) {
+            Err(error) if error.is_not_found() => Ok(None),
+            read => Ok(read?.map(|(seen, bytes)| (self.remember_file(path, &seen), bytes))),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::object_id::ObjectId;
 use crate::stamp::Stamp;
 use crate::tree::{Found, FoundKind, Listing};
 
-const FILE_LEN: usize = Stamp::LEN + 8 + 1;
+/// The length of a file's record.
+pub(super) const FILE_LEN: usize = Stamp::LEN + 8 + 1;
 const DIRECTORY_HEADER_LEN: usize = 8 + 8 + 8 + 8;
 const ENTRY_HEADER_LEN: usize = 1 + 4 + Stamp::LEN + 8;
 
@@ -27,12 +28,20 @@ pub(super) fn encode_file(id: ObjectId, executable: bool, stamp: Stamp) -> [u8; 
 
 /// What the record says of a file with this stamp.
 pub(super) fn match_file(record: &[u8], stamp: &Stamp) -> Option<Content> {
-    if record.len() != FILE_LEN || record[..Stamp::LEN] != stamp.to_bytes() {
+    if record.get(..Stamp::LEN)? != stamp.to_bytes() {
+        return None;
+    }
+    read_file(record)
+}
+
+/// What the record says of the file whose stamp it has.
+pub(super) fn read_file(record: &[u8]) -> Option<Content> {
+    if record.len() != FILE_LEN {
         return None;
     }
     let id = ObjectId::from_u64(u64_at(record, Stamp::LEN)?);
     let kind = ContentKind::File { executable: record[FILE_LEN - 1] != 0 };
-    Some(Content { id, size_bytes: stamp.size, kind })
+    Some(Content { id, size_bytes: u64_at(record, Stamp::SIZE_AT)?, kind })
 }
 
 /// Takes down the entries of a directory one by one.

@@ -64,8 +64,23 @@ enum Executor {
     Spawn,
 }
 
+impl Arguments {
+    /// Whether all stages are to be run as they are, if they are stale.
+    fn is_plain(&self) -> bool {
+        let Self { stages, dry_run, explain, force, set, .. } = self;
+        stages.is_empty() && set.is_empty() && !dry_run && !explain && !force
+    }
+}
+
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
     let project = project::open(global)?;
+    if arguments.is_plain()
+        && let Some(summary) = project::settled(global, &project)
+    {
+        project.state.flush();
+        show_summary(arguments, &summary);
+        return Ok(Exit::Done);
+    }
     let loaded = project::load(global, &project, &arguments.set)?;
     let reach = if arguments.single_stage { Reach::Alone } else { Reach::WithUpstream };
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
@@ -106,7 +121,7 @@ fn execute(
     };
     let options = RunOptions { jobs: jobs.unwrap_or(NonZeroUsize::MIN), on_failure, executor };
     let mut progress = Progress::new(arguments.show_output);
-    let summary = pivot_exec::run(project, loaded, planned.plan, &options, &mut |event| {
+    let summary = pivot_exec::run(project, loaded, planned, &options, &mut |event| {
         if arguments.json {
             if let Some(event) = event_json(&event, arguments.show_output) {
                 output::json_line(&event);
@@ -120,12 +135,16 @@ fn execute(
         None if summary.is_success() => Exit::Done,
         None => Exit::NotDone,
     };
-    if arguments.json {
-        output::json_line(&summary_json(&summary));
-    } else {
-        output::data(&format!("{}\n", counts(&summary)));
-    }
+    show_summary(arguments, &summary);
     Ok(exit)
+}
+
+fn show_summary(arguments: &Arguments, summary: &Summary) {
+    if arguments.json {
+        output::json_line(&summary_json(summary));
+    } else {
+        output::data(&format!("{}\n", counts(summary)));
+    }
 }
 
 /// The number of stages for each way to end, without the ways that no stage ended.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Container
 from types import CodeType
 from typing import Any
 
@@ -21,8 +22,10 @@ __all__ = ["Observer"]
 class Observer:
     """Notes user code that starts, and tells what a run did."""
 
-    def __init__(self, roots: Roots, recorder: Recorder) -> None:
+    def __init__(self, roots: Roots, recorder: Recorder, sources: Container[str]) -> None:
         self.roots = roots
+        self.sources = sources
+        """The files of user modules: they are reported as modules."""
         self.recorder = recorder
         self.codes: list[CodeType] = []
         self._tool: int | None = None
@@ -116,7 +119,7 @@ class Observer:
             {
                 self._shown(path)
                 for path, before in recorder.opened.items()
-                if path not in recorder.written and before is not None
+                if path not in recorder.written and path not in self.sources and before is not None
             }
         )
         return {

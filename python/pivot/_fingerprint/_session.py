@@ -47,7 +47,7 @@ class Session:
         self.roots = Roots(root, extra_roots)
         self._sources = Sources(self.roots)
         self._recorder = Recorder(self.roots)
-        self._observer = Observer(self.roots, self._recorder) if observe else None
+        self._observer = Observer(self.roots, self._recorder, self._sources.by_path) if observe else None
         self._packages = Packages(self.roots)
         self._packages_setting = packages
         self._manifests: Manifests | None = None

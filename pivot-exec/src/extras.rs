@@ -1,0 +1,157 @@
+//! What a stage's last run did beyond its fingerprint: modules, functions, files and variables
+//! that only showed when they were used.
+//!
+//! They stand in the lock beside the components of the manifest, under names that say where to
+//! look again: `ran:FILE`, `ran:FILE:FUNCTION`, `read:FILE`, `environ:NAME`. Comparing the lock
+//! takes their hashes of now. Only Python can compute one of a piece of code, so the state
+//! remembers it by the content of its file, and Python starts only when that has changed.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt;
+
+use pivot_cache::{ObjectId, Table, Workspace};
+use pivot_fingerprint::{CodeHash, Component, Manifest, SourcePlace};
+use pivot_lock::Found;
+
+use crate::load::Loaded;
+use crate::project::OpenProject;
+use crate::worker::ExtraFrame;
+
+/// The current hashes of everything that some lock names as an extra.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    hashes: HashMap<String, Option<CodeHash>>,
+}
+
+/// Whether a component in a lock was only seen by a run.
+pub(crate) fn is_extra(name: &str) -> bool {
+    ["ran:", "read:", "environ:"].iter().any(|kind| name.starts_with(kind))
+}
+
+impl Extras {
+    /// Looks up what the locks name.
+    pub(crate) fn gather<'l>(
+        project: &OpenProject,
+        loaded: &Loaded,
+        workspace: &Workspace<'_>,
+        locks: impl IntoIterator<Item = &'l Found>,
+    ) -> Self {
+        let mut names = BTreeSet::new();
+        for lock in locks {
+            if let Found::Usable(lock) = lock {
+                names.extend(lock.code().iter().map(|(name, _)| name).filter(|n| is_extra(n)));
+            }
+        }
+        let mut hashes = HashMap::new();
+        let mut unknown: Vec<(String, ObjectId)> = Vec::new();
+        for name in names {
+            match known(project, workspace, name) {
+                Known::Hash(hash) => drop(hashes.insert(name.clone(), hash)),
+                Known::OnlyToPython(content) => unknown.push((name.clone(), content)),
+            }
+        }
+        // Without an answer they have no hash, and the stages that they belong to run.
+        if let (false, Some(python)) = (unknown.is_empty(), &loaded.python) {
+            let names: Vec<String> = unknown.iter().map(|(name, _)| name.clone()).collect();
+            let answer = pivot_fingerprint::digest(python, project.root(), &names);
+            for ((name, content), hash) in unknown.into_iter().zip(answer.unwrap_or_default()) {
+                if let Some(hash) = hash {
+                    remember(project, &name, content, hash);
+                }
+                hashes.insert(name, hash);
+            }
+        }
+        Self { hashes }
+    }
+
+    /// A stage's manifest together with the extras that its lock names.
+    pub(crate) fn extend<'m>(&self, own: &'m Manifest, lock: &Found) -> Cow<'m, Manifest> {
+        let Found::Usable(lock) = lock else { return Cow::Borrowed(own) };
+        let extra = lock.code().iter().filter(|(name, _)| is_extra(name));
+        let extra = extra.filter_map(|(name, _)| {
+            let hash = self.hashes.get(name).copied().flatten()?;
+            let place = file_of(name).map(|file| SourcePlace { file: file.to_owned(), line: 1 });
+            Some(Component { name: name.clone(), hash, place })
+        });
+        let extra: Vec<Component> = extra.collect();
+        if extra.is_empty() { Cow::Borrowed(own) } else { Cow::Owned(with(own, extra)) }
+    }
+}
+
+/// A stage's manifest together with what its run has just reported.
+pub(crate) fn with_reported(own: &Manifest, reported: &[ExtraFrame]) -> Manifest {
+    let component = |extra: &ExtraFrame| Component {
+        name: extra.name.clone(),
+        hash: extra.hash,
+        place: extra
+            .file
+            .as_ref()
+            .map(|file| SourcePlace { file: file.clone(), line: extra.line.unwrap_or(1) }),
+    };
+    with(own, reported.iter().map(component).collect())
+}
+
+fn with(own: &Manifest, mut extra: Vec<Component>) -> Manifest {
+    extra.extend(own.components().iter().cloned());
+    Manifest::new(extra)
+}
+
+/// The file that an extra is about.
+fn file_of(name: &str) -> Option<&str> {
+    match name.split_once(':')? {
+        ("read", file) => Some(file),
+        ("ran", rest) => Some(rest.split_once(':').map_or(rest, |(file, _)| file)),
+        _ => None,
+    }
+}
+
+enum Known {
+    Hash(Option<CodeHash>),
+    /// The content that the answer shall be remembered for.
+    OnlyToPython(ObjectId),
+}
+
+fn known(project: &OpenProject, workspace: &Workspace<'_>, name: &str) -> Known {
+    if let Some(variable) = name.strip_prefix("environ:") {
+        let value = std::env::var_os(variable);
+        return Known::Hash(value.map(|value| CodeHash::of_parts([value.as_bytes()])));
+    }
+    let Some(file) = file_of(name) else { return Known::Hash(None) };
+    // A lock from elsewhere must not make us read outside the project.
+    if file.starts_with('/') || file.split('/').any(|part| part == "..") {
+        return Known::Hash(None);
+    }
+    let Ok(Some(content)) = workspace.content(file) else { return Known::Hash(None) };
+    let remembered = project.state.get(Table::Pipeline, key(name).as_bytes());
+    let remembered: Option<[u8; 16]> = remembered.and_then(|bytes| bytes.try_into().ok());
+    match remembered.map(u128::from_le_bytes) {
+        Some(pair) if (pair >> 64) as u64 == content.id.as_u64() => {
+            Known::Hash(Some(CodeHash::from_u64(pair as u64)))
+        }
+        _ => Known::OnlyToPython(content.id),
+    }
+}
+
+fn remember(project: &OpenProject, name: &str, content: ObjectId, hash: CodeHash) {
+    let pair = u128::from(content.as_u64()) << 64 | u128::from(hash.as_u64());
+    project.state.put(Table::Pipeline, key(name).as_bytes(), &pair.to_le_bytes());
+}
+
+fn key(name: &str) -> String {
+    format!("extra {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_says_where_to_look() {
+        assert_eq!(file_of("ran:plugins/a.py"), Some("plugins/a.py"));
+        assert_eq!(file_of("ran:plugins/a.py:Model.fit"), Some("plugins/a.py"));
+        assert_eq!(file_of("read:config.json"), Some("config.json"));
+        assert_eq!(file_of("environ:MODE"), None);
+        assert!(!is_extra("func:ran"));
+    }
+}
