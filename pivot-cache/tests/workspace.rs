@@ -93,6 +93,76 @@ fn an_unchanged_directory_is_not_read_again() {
 }
 
 #[test]
+fn a_snapshot_holds_until_something_changes() {
+    let names = ["a", "b", "d"];
+    let taken = |p: &Project| {
+        let contents = names.map(|name| (name, p.content(name)));
+        p.workspace().snapshot(contents, Vec::new())
+    };
+    type Change = (&'static str, fn(&Project));
+    let changes: [Change; 7] = [
+        ("edited in secret", |p| {
+            let time = fs::metadata(p.t.path("a")).unwrap().modified().unwrap();
+            fs::write(p.t.path("a"), "2").unwrap();
+            fs::File::options()
+                .write(true)
+                .open(p.t.path("a"))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        }),
+        ("replaced", |p| fs::rename(p.t.path("b"), p.t.path("a")).unwrap()),
+        ("deleted", |p| fs::remove_file(p.t.path("b")).unwrap()),
+        ("executable", |p| set_mode(&p.t.path("b"), 0o755)),
+        ("a directory", |p| {
+            fs::remove_file(p.t.path("b")).unwrap();
+            p.t.dir("b");
+        }),
+        ("inside the directory", |p| drop(p.t.file("d/x", "2"))),
+        ("no directory", |p| {
+            fs::remove_dir_all(p.t.path("d")).unwrap();
+            p.t.file("d", "");
+        }),
+    ];
+    for (what, change) in changes {
+        let p = Project::new();
+        p.t.file("a", "1");
+        p.t.file("d/x", "1");
+        settle(&p.t.file("b", "1"));
+        let snapshot = taken(&p).expect("all files have settled");
+        assert!(p.workspace().is_as_in(&snapshot));
+        for end in 1..snapshot.len() {
+            // What is left may end after an entry, never in the middle of one.
+            let is_whole = p.workspace().is_as_in(&snapshot[..end]);
+            assert!(!is_whole || snapshot[end] == 1, "cut at {end}");
+        }
+        change(&p);
+        assert!(!p.workspace().is_as_in(&snapshot), "{what}");
+    }
+    let p = Project::new();
+    assert!(p.workspace().is_as_in(b""));
+    assert!(!p.workspace().is_as_in(&[0xff; 100]));
+    let nothing = Content::file(ObjectId::of_bytes(b""), 0);
+    assert_eq!(p.workspace().snapshot([("never looked at", nothing)], Vec::new()), None);
+}
+
+#[test]
+fn a_file_is_read_and_remembered_in_one_go() {
+    let p = Project::new();
+    settle(&p.t.file("data", "hello"));
+    assert_eq!(p.workspace().remembered("data"), None);
+    assert_eq!(p.workspace().read("data", 4).unwrap(), None);
+    assert_eq!(p.workspace().read("missing", 4).unwrap(), None);
+    p.t.dir("d");
+    assert!(p.workspace().read("d", 4).is_err());
+    let (content, bytes) = p.workspace().read("data", 5).unwrap().unwrap();
+    assert_eq!((content, bytes.as_slice()), (p.content("data"), &b"hello"[..]));
+    assert_eq!(p.workspace().remembered("data"), Some(content));
+    p.t.file("data", "world");
+    assert_eq!(p.workspace().remembered("data"), None);
+}
+
+#[test]
 fn only_the_changed_files_of_a_directory_are_read() {
     let p = Project::new();
     let root = p.t.root().to_path_buf();

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
 
-use pivot_cache::{ObjectId, Table, Workspace};
+use pivot_cache::{Content, ObjectId, Table, Workspace};
 use pivot_fingerprint::{CodeHash, Component, Manifest, SourcePlace};
 use pivot_lock::Found;
 
@@ -18,15 +18,20 @@ use crate::load::Loaded;
 use crate::project::OpenProject;
 use crate::worker::ExtraFrame;
 
+/// What the names of environment variables begin with.
+const VARIABLE: &str = "environ:";
+
 /// The current hashes of everything that some lock names as an extra.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     hashes: HashMap<String, Option<CodeHash>>,
+    /// The files that the hashes were taken from, or would have been.
+    files: Vec<(String, Content)>,
 }
 
 /// Whether a component in a lock was only seen by a run.
 pub(crate) fn is_extra(name: &str) -> bool {
-    ["ran:", "read:", "environ:"].iter().any(|kind| name.starts_with(kind))
+    ["ran:", "read:", VARIABLE].iter().any(|kind| name.starts_with(kind))
 }
 
 impl Extras {
@@ -43,10 +48,10 @@ impl Extras {
                 names.extend(lock.code().iter().map(|(name, _)| name).filter(|n| is_extra(n)));
             }
         }
-        let mut hashes = HashMap::new();
+        let (mut hashes, mut files) = (HashMap::new(), Vec::new());
         let mut unknown: Vec<(String, ObjectId)> = Vec::new();
         for name in names {
-            match known(project, workspace, name) {
+            match known(project, workspace, name, &mut files) {
                 Known::Hash(hash) => drop(hashes.insert(name.clone(), hash)),
                 Known::OnlyToPython(content) => unknown.push((name.clone(), content)),
             }
@@ -62,7 +67,20 @@ impl Extras {
                 hashes.insert(name, hash);
             }
         }
-        Self { hashes }
+        files.sort_unstable();
+        files.dedup();
+        Self { hashes, files }
+    }
+
+    /// The files that the hashes follow from, with what they held.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, Content)> {
+        self.files.iter().map(|(file, content)| (file.as_str(), *content))
+    }
+
+    /// The environment variables that count, with the digests of their values.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, Option<CodeHash>)> {
+        let all = self.hashes.iter();
+        all.filter_map(|(name, hash)| Some((name.strip_prefix(VARIABLE)?, *hash)))
     }
 
     /// A stage's manifest together with the extras that its lock names.
@@ -112,10 +130,20 @@ enum Known {
     OnlyToPython(ObjectId),
 }
 
-fn known(project: &OpenProject, workspace: &Workspace<'_>, name: &str) -> Known {
-    if let Some(variable) = name.strip_prefix("environ:") {
-        let value = std::env::var_os(variable);
-        return Known::Hash(value.map(|value| CodeHash::of_parts([value.as_bytes()])));
+/// The digest of the value that an environment variable has now.
+pub(crate) fn variable_hash(variable: &str) -> Option<CodeHash> {
+    let value = std::env::var_os(variable)?;
+    Some(CodeHash::of_parts([value.as_bytes()]))
+}
+
+fn known(
+    project: &OpenProject,
+    workspace: &Workspace<'_>,
+    name: &str,
+    files: &mut Vec<(String, Content)>,
+) -> Known {
+    if let Some(variable) = name.strip_prefix(VARIABLE) {
+        return Known::Hash(variable_hash(variable));
     }
     let Some(file) = file_of(name) else { return Known::Hash(None) };
     // A lock from elsewhere must not make us read outside the project.
@@ -123,6 +151,7 @@ fn known(project: &OpenProject, workspace: &Workspace<'_>, name: &str) -> Known 
         return Known::Hash(None);
     }
     let Ok(Some(content)) = workspace.content(file) else { return Known::Hash(None) };
+    files.push((file.to_owned(), content));
     let remembered = project.state.get(Table::Pipeline, key(name).as_bytes());
     let remembered: Option<[u8; 16]> = remembered.and_then(|bytes| bytes.try_into().ok());
     match remembered.map(u128::from_le_bytes) {

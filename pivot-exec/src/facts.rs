@@ -121,8 +121,9 @@ pub fn make_plan(
         let locks = lock_paths.iter().map(String::as_str).zip(lock_contents);
         let files = paths.iter().map(|(path, _)| (*path, contents[path]));
         let all = locks.chain(files).map(|(path, content)| Some((path, content?)));
+        let all = all.chain(extras.files().map(Some));
         if let Some(all) = all.collect::<Option<Vec<_>>>() {
-            remember_settled(project, &workspace, loaded, names().collect(), all);
+            remember_settled(project, &workspace, loaded, &extras, names().collect(), all);
         }
     }
     Ok(Planned { plan, locks, extras })

@@ -102,3 +102,33 @@ stages:
     project.replace("unused.py", "1", "2");
     project.pivot("run").succeeds().says("2 unchanged");
 }
+
+#[test]
+fn it_also_counts_after_runs_that_did_nothing() {
+    let pipeline = r#"
+import os
+from pivot import stage
+
+@stage(outs=["out.txt"])
+def build(out):
+    name = "settings" + ".txt"
+    with open(out, "w") as file:
+        file.write(open(name).read() + os.environ["MO" + "DE"])
+"#;
+    let project =
+        project().file("pipeline.py", pipeline).file("settings.txt", "1").env("MODE", "a");
+    let settle = || {
+        for _ in 0..3 {
+            project.pivot("run").succeeds().says("1 unchanged");
+        }
+    };
+    project.pivot("run").succeeds().says("1 ran");
+    settle();
+    project.write("settings.txt", "2");
+    project.pivot("run").succeeds().says("1 ran");
+    assert_eq!(project.read("out.txt"), "2a");
+    settle();
+    let output = project.command("run").env("MODE", "b").output().expect("the program starts");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 ran"), "{output:?}");
+    assert_eq!(project.read("out.txt"), "2b");
+}

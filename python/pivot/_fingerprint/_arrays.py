@@ -117,7 +117,7 @@ def _index(encoder: Encoder, value: Any) -> Steps:
     encoder.mark(type(value).__name__)
     yield list(value.names)
     if hasattr(value, "levels"):
-        for level, codes in zip(value.levels, value.codes):
+        for level, codes in zip(value.levels, value.codes, strict=True):
             yield level
             yield codes
     elif type(value).__name__ == "RangeIndex":
@@ -179,7 +179,7 @@ def _polars_lazy(encoder: Encoder, value: Any) -> Steps:
     encoder.mark("LazyFrame")
     try:
         yield value.serialize()
-    except Exception:  # noqa: BLE001 - a plan with functions in it cannot be serialized
+    except Exception:
         encoder.opaque(value)
 
 

@@ -29,8 +29,13 @@ def form_digest(code: CodeType) -> str:
     while pending:
         item = pending.pop()
         head = (
-            item.co_argcount, item.co_posonlyargcount, item.co_kwonlyargcount,
-            item.co_flags & _MEANINGFUL_FLAGS, item.co_varnames, item.co_cellvars, item.co_freevars,
+            item.co_argcount,
+            item.co_posonlyargcount,
+            item.co_kwonlyargcount,
+            item.co_flags & _MEANINGFUL_FLAGS,
+            item.co_varnames,
+            item.co_cellvars,
+            item.co_freevars,
         )
         state.update(repr(head).encode("utf-8", "surrogatepass"))
         for instruction in dis.get_instructions(item):

@@ -115,7 +115,7 @@ def _is_bookkeeping(name: str, item: Any) -> bool:
 
 def _cells(value: types.FunctionType) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or ()):
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
         try:
             found[name] = cell.cell_contents
         except ValueError:
@@ -155,14 +155,16 @@ def wrapper_inside(encoder: Encoder, value: Any) -> Steps:
     if callable(parameters):
         try:
             yield parameters()
-        except Exception:  # noqa: BLE001 - a foreign object under this name
+        except Exception:
             encoder.mark("?")
     yield value.__wrapped__
     yield Task(
         encoder.sorted_items(
             (name, item)
             for name, item in vars(value).items()
-            if name != "__wrapped__" and name != "cache_parameters" and not _is_bookkeeping(name, item)
+            if name != "__wrapped__"
+            and name != "cache_parameters"
+            and not _is_bookkeeping(name, item)
         )
     )
 
@@ -291,7 +293,7 @@ for _kind, _handler in (
     (functools.cached_property, _cached_property),
     (functools.partialmethod, _partial_method),
     (functools.singledispatchmethod, _single_dispatch_method),
-    (functools._lru_cache_wrapper, _lru_cache),  # noqa: SLF001 - the type has no public name
+    (functools._lru_cache_wrapper, _lru_cache),
     (types.CellType, _cell),
     (types.CodeType, _code),
     (types.ModuleType, _module),

@@ -18,34 +18,98 @@ __all__ = ["class_inside", "class_met", "enum_member"]
 
 _NOT_ENTRIES = frozenset(
     {
-        "__module__", "__qualname__", "__weakref__", "__dict__", "__firstlineno__", "__doc__",
-        "__static_attributes__", "__annotations__", "__annotations_cache__", "__annotate__",
-        "__annotate_func__", "__abstractmethods__", "_abc_impl", "__orig_bases__",
-        "__parameters__", "__conditional_annotations__", "__classcell__", "__classdictcell__",
-        "__subclasshook__", "_is_protocol", "__non_callable_proto_members__",
-        "__protocol_attrs__", "_is_runtime_protocol",
+        "__module__",
+        "__qualname__",
+        "__weakref__",
+        "__dict__",
+        "__firstlineno__",
+        "__doc__",
+        "__static_attributes__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__annotate__",
+        "__annotate_func__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__orig_bases__",
+        "__parameters__",
+        "__conditional_annotations__",
+        "__classcell__",
+        "__classdictcell__",
+        "__subclasshook__",
+        "_is_protocol",
+        "__non_callable_proto_members__",
+        "__protocol_attrs__",
+        "_is_runtime_protocol",
     }
 )
 _DATACLASS_METHODS = frozenset(
     {
-        "__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__",
-        "__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__",
-        "_dataclass_getstate", "_dataclass_setstate",
+        "__init__",
+        "__repr__",
+        "__eq__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__hash__",
+        "__setattr__",
+        "__delattr__",
+        "__replace__",
+        "__getstate__",
+        "__setstate__",
+        "_dataclass_getstate",
+        "_dataclass_setstate",
     }
 )
 _ENUM_ENTRIES = frozenset(
     {
-        "_generate_next_value_", "_missing_", "_new_member_", "_use_args_", "_member_names_",
-        "_member_map_", "_value2member_map_", "_hashable_values_", "_unhashable_values_",
-        "_unhashable_values_map_", "_member_type_", "_value_repr_", "_numeric_repr_",
-        "_boundary_", "_flag_mask_", "_singles_mask_", "_all_bits_", "_inverted_",
-        "_add_alias_", "_add_value_alias_", "__new_member__", "_use_args_", "__or__", "__and__",
-        "__xor__", "__invert__", "__ror__", "__rand__", "__rxor__",
+        "_generate_next_value_",
+        "_missing_",
+        "_new_member_",
+        "_use_args_",
+        "_member_names_",
+        "_member_map_",
+        "_value2member_map_",
+        "_hashable_values_",
+        "_unhashable_values_",
+        "_unhashable_values_map_",
+        "_member_type_",
+        "_value_repr_",
+        "_numeric_repr_",
+        "_boundary_",
+        "_flag_mask_",
+        "_singles_mask_",
+        "_all_bits_",
+        "_inverted_",
+        "_add_alias_",
+        "_add_value_alias_",
+        "__new_member__",
+        "__or__",
+        "__and__",
+        "__xor__",
+        "__invert__",
+        "__ror__",
+        "__rand__",
+        "__rxor__",
     }
 )
 _NAMEDTUPLE_ENTRIES = frozenset(
-    {"__new__", "_make", "_replace", "__replace__", "__repr__", "_asdict", "__getnewargs__",
-     "__match_args__", "__slots__", "_fields", "_field_defaults", "__annotations__", "__orig_bases__"}
+    {
+        "__new__",
+        "_make",
+        "_replace",
+        "__replace__",
+        "__repr__",
+        "_asdict",
+        "__getnewargs__",
+        "__match_args__",
+        "__slots__",
+        "_fields",
+        "_field_defaults",
+        "__annotations__",
+        "__orig_bases__",
+    }
 )
 
 
@@ -93,7 +157,7 @@ def class_inside(encoder: Encoder, value: type, *, params: bool = False) -> Step
     yield Task(_annotations(encoder, value, params=params))
     yield Task(_described(encoder, value, entries, params=params))
     slots = entries.get("__slots__")
-    named = []
+    named: list[tuple[str, Any]] = []
     for name, entry in entries.items():
         if name in _NOT_ENTRIES or isinstance(entry, types.GetSetDescriptorType):
             continue
@@ -178,10 +242,10 @@ def _as_params(graph: Any, meaning: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _field_type(encoder: Encoder, base: type, *, params: bool) -> Steps:
     graph = encoder.graph
-    if params and graph.class_owner(base) == "user" and graph.named(base) is not None:
-        if _is_pydantic(base) or _is_dataclass(base):
-            encoder.reference(graph.params_key(base))
-            return
+    described = _is_pydantic(base) or _is_dataclass(base)
+    if params and described and graph.class_owner(base) == "user" and graph.named(base):
+        encoder.reference(graph.params_key(base))
+        return
     yield base
 
 
@@ -204,7 +268,9 @@ def _described(encoder: Encoder, value: type, entries: dict[str, Any], *, params
         encoder.mark("namedtuple")
         yield entries["_fields"]
         yield entries.get("_field_defaults")
-        generated = {name for name in _NAMEDTUPLE_ENTRIES if not _is_written(encoder, entries, name)}
+        generated = {
+            name for name in _NAMEDTUPLE_ENTRIES if not _is_written(encoder, entries, name)
+        }
         for name in (*generated, *entries["_fields"]):
             entries.pop(name, None)
     if "__pydantic_fields__" in entries:
@@ -230,9 +296,7 @@ def _is_enum(value: type) -> bool:
     return module is not None and isinstance(value, module.EnumMeta)
 
 
-def _enum(
-    encoder: Encoder, value: type, entries: dict[str, Any], members: dict[str, Any]
-) -> Steps:
+def _enum(encoder: Encoder, value: type, entries: dict[str, Any], members: dict[str, Any]) -> Steps:
     encoder.mark("enum")
     for name, member in list(members.items()):
         encoder.text(name)
@@ -299,8 +363,14 @@ def _pydantic(encoder: Encoder, value: type, entries: dict[str, Any], *, params:
     config = entries.get("model_config")
     for name in list(entries):
         if name.startswith(("__pydantic_", "_pydantic")) or name in (
-            "__signature__", "__class_vars__", "__private_attributes__", "model_fields",
-            "model_computed_fields", "__fields__", "model_config", "__replace__",
+            "__signature__",
+            "__class_vars__",
+            "__private_attributes__",
+            "model_fields",
+            "model_computed_fields",
+            "__fields__",
+            "model_config",
+            "__replace__",
             "__hash__" if entries.get("__hash__") is None else "",
         ):
             del entries[name]
@@ -356,4 +426,3 @@ def enum_member(encoder: Encoder, value: Any) -> Steps:
     yield type(value)
     yield value._name_
     yield value._value_
-

@@ -70,7 +70,11 @@ class Commands:
 
     def _module(self, name: str, folder: str) -> list[str]:
         base = os.path.join(folder, *name.split("."))
-        candidates = [os.path.join(base, "__main__.py"), os.path.join(base, "__init__.py"), base + ".py"]
+        candidates = [
+            os.path.join(base, "__main__.py"),
+            os.path.join(base, "__init__.py"),
+            base + ".py",
+        ]
         # A package's own code runs before its `__main__`.
         found = [path for path in candidates if os.path.isfile(path) and self._roots.is_user(path)]
         self.scripts.absent.update(path for path in candidates if path not in found)

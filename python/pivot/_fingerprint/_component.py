@@ -38,8 +38,21 @@ class Component:
     """The digest of one component, and what it refers to."""
 
     __slots__ = (
-        "bound", "digest", "edges", "file", "imports_by_name", "key", "libraries", "line",
-        "modules", "notes", "opaque", "reads_environment", "reads_texts", "runs_programs", "strings",
+        "bound",
+        "digest",
+        "edges",
+        "file",
+        "imports_by_name",
+        "key",
+        "libraries",
+        "line",
+        "modules",
+        "notes",
+        "opaque",
+        "reads_environment",
+        "reads_texts",
+        "runs_programs",
+        "strings",
     )
 
     def __init__(self, key: Key) -> None:

@@ -19,6 +19,7 @@ from ._callables import meanings_inside
 from ._component import Component, Key, Mode
 from ._encoder import Encoder, Steps, Task
 from ._hashing import component_hash
+from ._modules import absolute_name
 from ._source import Statement
 from ._syntax import nodes_form
 
@@ -32,16 +33,105 @@ ENVIRONMENT = "environment"
 
 # Modules that keep no state which a call could change for others.
 _PURE = frozenset(
-    """
-    __future__ _collections_abc abc argparse array ast base64 binascii bisect builtins bz2 calendar
-    cmath collections colorsys configparser contextlib copy csv dataclasses datetime difflib
-    enum errno filecmp fnmatch fractions functools genericpath glob graphlib gzip hashlib heapq
-    hmac html importlib inspect io ipaddress itertools json keyword lzma logging math numbers operator os.path
-    pathlib pickle platform posixpath pprint pkgutil quopri re reprlib sched shutil stat
-    statistics string struct subprocess tempfile textwrap timeit tokenize tomllib traceback types
-    typing unicodedata uuid xml zipfile zlib zoneinfo _io _json _thread _struct _operator
-    _frozen_importlib _frozen_importlib_external _functools _collections _datetime _pickle _csv _hashlib _blake2 _sha2 _weakref weakref time
-    """.split()
+    [
+        "__future__",
+        "_collections_abc",
+        "abc",
+        "argparse",
+        "array",
+        "ast",
+        "base64",
+        "binascii",
+        "bisect",
+        "builtins",
+        "bz2",
+        "calendar",
+        "cmath",
+        "collections",
+        "colorsys",
+        "configparser",
+        "contextlib",
+        "copy",
+        "csv",
+        "dataclasses",
+        "datetime",
+        "difflib",
+        "enum",
+        "errno",
+        "filecmp",
+        "fnmatch",
+        "fractions",
+        "functools",
+        "genericpath",
+        "glob",
+        "graphlib",
+        "gzip",
+        "hashlib",
+        "heapq",
+        "hmac",
+        "html",
+        "importlib",
+        "inspect",
+        "io",
+        "ipaddress",
+        "itertools",
+        "json",
+        "keyword",
+        "lzma",
+        "logging",
+        "math",
+        "numbers",
+        "operator",
+        "os.path",
+        "pathlib",
+        "pickle",
+        "platform",
+        "posixpath",
+        "pprint",
+        "pkgutil",
+        "quopri",
+        "re",
+        "reprlib",
+        "sched",
+        "shutil",
+        "stat",
+        "statistics",
+        "string",
+        "struct",
+        "subprocess",
+        "tempfile",
+        "textwrap",
+        "timeit",
+        "tokenize",
+        "tomllib",
+        "traceback",
+        "types",
+        "typing",
+        "unicodedata",
+        "uuid",
+        "xml",
+        "zipfile",
+        "zlib",
+        "zoneinfo",
+        "_io",
+        "_json",
+        "_thread",
+        "_struct",
+        "_operator",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "_functools",
+        "_collections",
+        "_datetime",
+        "_pickle",
+        "_csv",
+        "_hashlib",
+        "_blake2",
+        "_sha2",
+        "_weakref",
+        "weakref",
+        "time",
+    ]
 )
 # What is harmless in modules that can do harm.
 _HARMLESS = re.compile(
@@ -53,11 +143,39 @@ _HARMLESS = re.compile(
     r"|warnings\.warn$|threading\.(Lock|RLock|Event|local)$"
 )
 _PROCESS_WIDE = frozenset(
-    "os posix sys locale _locale warnings _warnings gc signal threading codecs atexit "
-    "faulthandler resource copyreg nt asyncio multiprocessing".split()
+    [
+        "os",
+        "posix",
+        "sys",
+        "locale",
+        "_locale",
+        "warnings",
+        "_warnings",
+        "gc",
+        "signal",
+        "threading",
+        "codecs",
+        "atexit",
+        "faulthandler",
+        "resource",
+        "copyreg",
+        "nt",
+        "asyncio",
+        "multiprocessing",
+    ]
 )
 _ENVIRONMENT_READERS = frozenset(
-    "subprocess multiprocessing tempfile locale getpass urllib ssl zoneinfo webbrowser".split()
+    [
+        "subprocess",
+        "multiprocessing",
+        "tempfile",
+        "locale",
+        "getpass",
+        "urllib",
+        "ssl",
+        "zoneinfo",
+        "webbrowser",
+    ]
 )
 _ENVIRONMENT_CALLS = re.compile(r"(os|posix)\.(system|popen|exec|spawn|posix_spawn|path\.expand)")
 # A call that also binds its result is an effect only if it is named like one.
@@ -142,8 +260,6 @@ class Effects:
         return known
 
     def _find_imports(self, name: str) -> set[str]:
-        from ._graph import absolute_name
-
         found: set[str] = set()
         source = self.graph.sources.of_module(name)
         module = sys.modules.get(name)
@@ -177,7 +293,11 @@ class Effects:
             source = self.graph.sources.of_module(name)
             known = []
             if source is not None and name in sys.modules:
-                for statement in source.statements():
+                statements = source.statements()
+                if source.unparsed:
+                    digest = source.digest.encode()
+                    known.append(_Effect(digest, (), frozenset({PROCESS}), 1))
+                for statement in statements:
                     effect = self._effect(name, statement, mode)
                     if effect is not None:
                         known.append(effect)
@@ -319,7 +439,9 @@ class Effects:
                 if top in _ENVIRONMENT_READERS or _ENVIRONMENT_CALLS.match(dotted):
                     found.add(ENVIRONMENT)
             else:
-                plain, dists = self.graph.packages.of_module(dotted if dotted in sys.modules else top)
+                plain, dists = self.graph.packages.of_module(
+                    dotted if dotted in sys.modules else top
+                )
                 found |= {f"package {dist.name}" for dist in dists}
                 if plain is not None:
                     found.add(f"package {plain}")

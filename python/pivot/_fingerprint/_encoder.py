@@ -18,7 +18,7 @@ from ._scripts import SCRIPT
 if TYPE_CHECKING:
     from ._graph import Graph
 
-__all__ = ["Encoder", "Steps", "Task"]
+__all__ = ["Encoder", "Steps", "Task", "is_scalar", "type_name"]
 
 Steps = Generator[Any, None, None]
 Handler = Callable[["Encoder", Any], Steps]
@@ -177,7 +177,7 @@ def _write_none(encoder: Encoder, _: None) -> None:
     encoder.write(b"N")
 
 
-def _write_bool(encoder: Encoder, value: bool) -> None:  # noqa: FBT001
+def _write_bool(encoder: Encoder, value: bool) -> None:
     encoder.write(b"T" if value else b"F")
 
 
@@ -227,5 +227,15 @@ _SCALARS: dict[type, Callable[[Encoder, Any], None]] = {
     type(NotImplemented): _write_word,
 }
 SCALARS = frozenset(_SCALARS)
-HANDLERS: dict[type, Handler] = {}
+
+
+def is_scalar(kind: type) -> bool:
+    """Whether values of this exact type have no parts."""
+    try:
+        return kind in SCALARS
+    except TypeError:  # a class that cannot be hashed, thanks to its metaclass
+        return False
+
+
+HANDLERS: dict[Any, Handler] = {}
 """Handlers by exact type; the modules that define them fill this table."""

@@ -15,24 +15,28 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from . import _arrays, _callables, _classes, _values
 from ._component import Component, Key, Mode
-from ._encoder import HANDLERS, SCALARS, Encoder, Handler, Steps, Task, type_name
+from ._encoder import HANDLERS, Encoder, Handler, Steps, Task, is_scalar, type_name
+from ._evaluate import Environment, Evaluator, Meaning
 from ._hashing import new_hash
 from ._loader import Sources
+from ._modules import UserModules, absolute_name
 from ._names import Names, names_of
+from ._owners import Owners
 from ._packages import Packages
-from ._resolve import Environment, Meaning, Resolver
+from ._resolve import Resolver
 from ._roots import Roots
 from ._source import Source
 from ._syntax import function_form, nodes_form
 
 __all__ = ["Graph"]
 
-_WRAPPERS = (functools._lru_cache_wrapper,)  # noqa: SLF001
+_WRAPPERS = (functools._lru_cache_wrapper,)
+_CALLABLES = (types.FunctionType, types.MethodType, functools.partial, *_WRAPPERS)
 _LIBRARY_CALLABLES = (
     types.BuiltinFunctionType,
     types.WrapperDescriptorType,
@@ -43,27 +47,22 @@ _LIBRARY_CALLABLES = (
 _ORIGIN_DEPTH_MAX = 20
 
 
-class Graph:
+class Graph(Owners, UserModules):
     """Components of one process, built when first asked for."""
 
     def __init__(self, roots: Roots, sources: Sources, packages: Packages) -> None:
-        self.roots = roots
+        Owners.__init__(self, roots)
+        UserModules.__init__(self, roots)
         self.sources = sources
         self.packages = packages
-        self.importing: Callable[[], Any] = contextlib.nullcontext
-        self.looked_up: Callable[[str, Any], None] = _ignore
         self.patched: dict[tuple[str, str], Any] = {}
         """What user code put in place of parts of the standard library that the engine uses."""
         self._components: dict[tuple[Key, Mode], Component] = {}
         self._payloads: dict[Key, Any] = {}
         self._named: dict[int, tuple[Any, Key | None]] = {}
-        self._owners: dict[int, tuple[Any, str]] = {}
         self._handlers: dict[int, tuple[Handler, type]] = {}
         self._forms: dict[tuple[int, bool], str] = {}
         self._names: dict[tuple[int, bool], Names] = {}
-        self._patches: dict[int, tuple[Any, list[tuple[str, Any]]]] = {}
-        self._loads: dict[str, str] = {}
-        self._user_modules: list[types.ModuleType] | None = None
         self._special: dict[int, str] | None = None
 
     # ------------------------------------------------------------------ components
@@ -105,7 +104,7 @@ class Graph:
         encoder = Encoder(self, component, mode)
         try:
             component.digest = encoder.run(self._steps(encoder, key))
-        except Exception as error:  # noqa: BLE001 - objects of the user may fail in any way
+        except Exception as error:
             self._unreadable(component, mode, error)
         return component
 
@@ -127,7 +126,7 @@ class Graph:
 
     def _steps(self, encoder: Encoder, key: Key) -> Steps:
         component = encoder.component
-        value = self._payloads.get(key)
+        value: Any = self._payloads.get(key)
         if key.kind == "env":
             encoder.text(os.environ.get(key.name, "\0absent"))
             return
@@ -201,9 +200,9 @@ class Graph:
             return
         source = self.sources.of_module(key.module)
         first = key.name.partition(".")[0]
-        if source is not None and key.kind != "self":
-            component.bound = (key.module, first)
-        elif source is not None and vars(sys.modules[key.module]).get(first) is value:
+        module = sys.modules.get(key.module)
+        is_bound = module is not None and vars(module).get(first) is value
+        if source is not None and (key.kind != "self" or is_bound):
             component.bound = (key.module, first)
         if source is not None:
             line = source.line_of(first) if "." not in key.name else None
@@ -212,8 +211,9 @@ class Graph:
                 line = node.lineno if node is not None else line
             if line is not None:
                 component.file, component.line = self.roots.relative(source.path), line
-        code = getattr(_unwrapped(value), "__code__", None)
-        if isinstance(code, types.CodeType) and (component.line is None or "." in key.name):
+        inner = _unwrapped(value)
+        code = inner.__code__ if type(inner) is types.FunctionType else None
+        if code is not None and (component.line is None or "." in key.name):
             component.file = self.roots.relative(code.co_filename)
             component.line = code.co_firstlineno
 
@@ -256,39 +256,6 @@ class Graph:
 
     # ------------------------------------------------------------------ owners and names
 
-    def function_owner(self, value: types.FunctionType) -> str:
-        """``user``, ``library`` or ``pivot``, by the file that the code was compiled from."""
-        path = value.__code__.co_filename
-        kind = self.roots.kind(path)
-        if kind == "user" or kind == "pivot":
-            return kind
-        if kind != "none" or path.startswith("<frozen "):
-            return "library"
-        namespace = value.__globals__
-        name = namespace.get("__name__")
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is None or vars(module) is not namespace:
-            return "user"
-        kind = self.roots.module_kind(module)
-        return kind if kind in ("user", "pivot") else "library"
-
-    def class_owner(self, value: type) -> str:
-        """``user``, ``library`` or ``pivot``, by the module that the class says it is of."""
-        known = self._owners.get(id(value))
-        if known is None:
-            known = self._owners[id(value)] = (value, self._class_owner(value))
-        return known[1]
-
-    def _class_owner(self, value: type) -> str:
-        if not value.__flags__ & (1 << 9):
-            return "library"  # implemented in C
-        name = value.__module__
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is None:
-            return "user"
-        kind = self.roots.module_kind(module)
-        return kind if kind in ("user", "pivot") else "library"
-
     def named(self, value: Any) -> Key | None:
         """The key of a function or class that its module holds under its own name."""
         known = self._named.get(id(value))
@@ -319,9 +286,9 @@ class Graph:
 
     def binding(self, module: str, name: str, value: Any) -> Key:
         """The key of a module-level name."""
-        if isinstance(value, type):
+        if issubclass(type(value), type):
             kind = "class"
-        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial, *_WRAPPERS)):
+        elif issubclass(type(value), _CALLABLES):
             kind = "func"
         else:
             kind = "const"
@@ -334,7 +301,7 @@ class Graph:
     ) -> Meaning | None:
         """How code that names this object refers to it; None if it does not count."""
         kind = type(value)
-        if kind in SCALARS:
+        if is_scalar(kind):
             return self._by_binding(component, value, origin)
         if kind is types.FunctionType:
             owner = self.function_owner(value)
@@ -344,7 +311,7 @@ class Graph:
                 return self._by_library(component, value, origin)
             key = self.named(value) if owner == "user" else None
             return ("ref", key) if key is not None else self._by_binding(component, value, origin)
-        if isinstance(value, type):
+        if issubclass(kind, type):
             owner = self.class_owner(value)
             if owner == "pivot":
                 return None
@@ -354,13 +321,13 @@ class Graph:
                 return self._by_library(component, value, origin)
             key = self.named(value)
             return ("ref", key) if key is not None else self._by_binding(component, value, origin)
-        if isinstance(value, _WRAPPERS):
+        if issubclass(kind, _WRAPPERS):
             key = self.named(value)
             if key is not None:
                 return ("ref", key)
             if origin is not None and self._module_kind(origin[0]) != "user":
                 return self._by_library(component, value, origin)
-        if kind in _LIBRARY_CALLABLES:
+        if any(kind is one for one in _LIBRARY_CALLABLES):
             owner_object = getattr(value, "__self__", None)
             if owner_object is None or isinstance(owner_object, types.ModuleType):
                 return self._by_library(component, value, origin)
@@ -403,8 +370,8 @@ class Graph:
             return self.function_owner(value) != "user" and not self.holds_user_code(value)
         if type(value) is types.MethodType:
             return self._is_library_owned(value.__func__)
-        return self.class_owner(type(value)) != "user" and not isinstance(
-            value, (functools.partial, *_WRAPPERS)
+        return self.class_owner(type(value)) != "user" and not issubclass(
+            type(value), (functools.partial, *_WRAPPERS)
         )
 
     def _module_kind(self, name: str) -> str:
@@ -440,9 +407,10 @@ class Graph:
 
     def handler_for(self, value: Any) -> Handler:
         """How to write an object whose exact type has no handler of its own."""
-        if isinstance(value, type):
-            return _classes.class_met
+        # Never `isinstance`: it asks the object for its class, and a proxy may fail.
         kind = type(value)
+        if issubclass(kind, type):
+            return _classes.class_met
         known = self._handlers.get(id(kind))
         if known is None:
             known = self._handlers[id(kind)] = (self._find_handler(kind), kind)
@@ -456,7 +424,7 @@ class Graph:
                 if isinstance(path, (str, os.PathLike)) and os.path.isfile(path):
                     full = os.path.abspath(os.fspath(path))
                     return self.roots.relative(full) if self.roots.is_user(full) else None
-            except Exception:  # noqa: BLE001 - an attribute of a foreign object
+            except Exception:
                 continue
         if type_name(type(value)) == "sqlite3.Connection":
             with contextlib.suppress(Exception):
@@ -484,162 +452,7 @@ class Graph:
             return _values.instance
         return _values.library_instance
 
-    def holds_user_code(self, value: Any) -> bool:
-        """Whether a library's function carries functions or objects of the user."""
-        pending, met = [value], {id(value)}
-        for _ in range(200):
-            if not pending:
-                return False
-            item = pending.pop()
-            inner: list[Any] = []
-            if type(item) is types.FunctionType:
-                if item is not value and self.function_owner(item) == "user":
-                    return True
-                inner += _contents(item.__closure__ or ())
-                inner += vars(item).values()
-            elif isinstance(item, functools.partial):
-                inner += [item.func, *item.args, *item.keywords.values()]
-            elif isinstance(item, types.MethodType):
-                inner += [item.__func__, item.__self__]
-            elif isinstance(item, type):
-                if self.class_owner(item) == "user":
-                    return True
-            elif type(item) in (dict, types.MappingProxyType):
-                inner += list(item.values())[:50]
-            elif type(item) in (list, tuple):
-                inner += list(item)[:50]
-            elif hasattr(item, "__wrapped__"):
-                inner.append(item.__wrapped__)
-            elif type(item) not in SCALARS and self.class_owner(type(item)) == "user":
-                return True
-            for one in inner:
-                if id(one) not in met:
-                    met.add(id(one))
-                    pending.append(one)
-        return True
-
-    def user_patches(self, value: type) -> list[tuple[str, Any]]:
-        """The user's functions in a library's class."""
-        known = self._patches.get(id(value))
-        if known is None:
-            found: list[tuple[str, Any]] = []
-            for base in value.__mro__ if value.__flags__ & (1 << 9) else ():
-                for name, entry in list(vars(base).items()):
-                    inner = getattr(entry, "__func__", None) or getattr(entry, "fget", None) or entry
-                    if type(inner) is types.FunctionType and self.roots.is_user(
-                        inner.__code__.co_filename
-                    ):
-                        found.append((name, entry))
-            known = self._patches[id(value)] = (value, found)
-        return known[1]
-
-    def subclasses(self, value: type) -> list[type]:
-        """All user classes derived from this one, in an order that does not depend on the run."""
-        found: dict[int, type] = {}
-        pending = list(type.__subclasses__(value))
-        while pending:
-            item = pending.pop()
-            if id(item) not in found and self.class_owner(item) == "user":
-                found[id(item)] = item
-                pending += type.__subclasses__(item)
-        return sorted(found.values(), key=type_name)
-
     # ------------------------------------------------------------------ modules
-
-    def load(self, name: str) -> str:
-        """Import a module that code will import later, if it is the user's; its kind."""
-        known = self._loads.get(name)
-        if known is not None:
-            return known
-        module = sys.modules.get(name)
-        if module is not None:
-            kind = self.roots.module_kind(module)
-        else:
-            kind = self.find_kind(name)
-            if kind == "user":
-                with self.importing():
-                    try:
-                        importlib.import_module(name)
-                    except (Exception, SystemExit):  # noqa: BLE001 - any failure of user code
-                        kind = "failed"
-        self._loads[name] = kind
-        return kind
-
-    def file_of(self, name: str) -> Key | None:
-        """The file of a user module that cannot be imported now."""
-        folders = self.roots.user_path()
-        for folder in folders:
-            base = os.path.join(folder, *name.split("."))
-            for path in (os.path.join(base, "__init__.py"), base + ".py"):
-                if os.path.isfile(path) and self.roots.is_user(path):
-                    return Key("file", "", self.roots.relative(path))
-        return None
-
-    def find_kind(self, name: str) -> str:
-        """What an import of this name would find, without importing libraries."""
-        from importlib.machinery import PathFinder
-
-        top, _, rest = name.partition(".")
-        self.looked_up(top, None)
-        module = sys.modules.get(top)
-        if module is not None:
-            kind = self.roots.module_kind(module)
-            if kind != "user" or not rest:
-                return kind
-            parent = name.rpartition(".")[0]
-            if self.load(parent) != "user":
-                return "missing"
-            path = getattr(sys.modules.get(parent), "__path__", None)
-            if path is None:
-                return "missing"
-            self.looked_up(name, path)
-            with contextlib.suppress(Exception):
-                if PathFinder.find_spec(name, path) is not None:
-                    return "user"
-            return "missing"
-        if top in sys.builtin_module_names or top in sys.stdlib_module_names:
-            return self._shadowed(top)
-        spec = None
-        with contextlib.suppress(Exception):
-            spec = PathFinder.find_spec(top)
-        if spec is None:
-            return "missing"
-        if spec.origin is not None and spec.has_location:
-            kind = self.roots.kind(spec.origin)
-        else:
-            places = list(spec.submodule_search_locations or ())
-            kinds = {self.roots.kind(os.path.join(place, "x")) for place in places}
-            kind = "user" if "user" in kinds else next(iter(kinds), "missing")
-        if kind == "user" and rest:
-            if self.load(top) != "user":
-                return "missing"
-            return self.find_kind(name) if top in sys.modules else "missing"
-        return kind
-
-    def _shadowed(self, top: str) -> str:
-        """A name of the standard library that is not loaded yet: the user may have one, too."""
-        from importlib.machinery import PathFinder
-
-        if top in sys.builtin_module_names:
-            return "stdlib"
-        with contextlib.suppress(Exception):
-            spec = PathFinder.find_spec(top)
-            if spec is not None and spec.origin is not None:
-                return self.roots.kind(spec.origin)
-        return "stdlib"
-
-    def is_user_module_name(self, name: str) -> bool:
-        """Whether a text is the name of a user module; it is imported then."""
-        top = name.partition(".")[0]
-        if top not in sys.modules:
-            self.looked_up(top, None)
-            if not any(
-                os.path.exists(os.path.join(folder, top + ".py"))
-                or os.path.exists(os.path.join(folder, top, "__init__.py"))
-                for folder in self.roots.user_path()
-            ):
-                return False
-        return self.load(name) == "user" and name in sys.modules
 
     def attribute(self, module: types.ModuleType, name: str) -> Any:
         """What the module has under this name for user code."""
@@ -654,28 +467,6 @@ class Graph:
         key = Key("module", "", module.__name__)
         self._payloads[key] = module
         return key
-
-    def module_title(self, module: types.ModuleType) -> str:
-        """The module as notes call it: its file, if it has one."""
-        file = getattr(module, "__file__", None)
-        return self.roots.relative(file) if isinstance(file, str) else module.__name__
-
-    def freeze_user_modules(self) -> None:
-        """From here on, "all modules" means those that the pipeline's import has loaded."""
-        self._user_modules = self._loaded_user_modules()
-
-    def user_modules(self) -> list[types.ModuleType]:
-        """The user modules that the pipeline's import has loaded."""
-        return self._user_modules if self._user_modules is not None else self._loaded_user_modules()
-
-    def _loaded_user_modules(self) -> list[types.ModuleType]:
-        found = []
-        for name, module in sorted(sys.modules.items(), key=lambda pair: pair[0]):
-            if isinstance(module, types.ModuleType) and name == getattr(module, "__name__", None):
-                file = getattr(module, "__file__", None)
-                if isinstance(file, str) and self.roots.is_user(file):
-                    found.append(module)
-        return found
 
     def entry_points(self, component: Component, group: Any) -> Iterator[tuple[str, Meaning]]:
         """What installed packages offer under a group, or under any."""
@@ -700,10 +491,10 @@ class Graph:
             self._special[id(os.getenv)] = "getenv"
         name = self._special.get(id(value))
         if name is None and isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
-            return _SPECIAL_NAMES.get((getattr(value, "__module__", None), value.__name__))
+            return _SPECIAL_NAMES.get((str(value.__module__), value.__name__))
         return name
 
-    def special_name_of_call(self, resolver: Resolver, call: ast.Call, use: Any) -> str | None:
+    def special_name_of_call(self, resolver: Evaluator, call: ast.Call, use: Any) -> str | None:
         """The special name of what a call calls."""
         values = resolver.evaluate(call.func, use.scope)
         return self.special_name(values[0]) if values else None
@@ -720,10 +511,6 @@ _SPECIAL_NAMES = {
 }
 
 
-def _ignore(name: str, path: Any) -> None:
-    """Stands in where nobody records look-ups."""
-
-
 def _pivot_object(encoder: Encoder, value: Any) -> Steps:
     encoder.mark("pivot")
     encoder.text(type(value).__name__)
@@ -732,25 +519,8 @@ def _pivot_object(encoder: Encoder, value: Any) -> Steps:
 
 def _unwrapped(value: Any) -> Any:
     for _ in range(50):
-        inner = getattr(value, "__wrapped__", None) if not isinstance(value, type) else None
+        inner = getattr(value, "__wrapped__", None) if issubclass(type(value), _CALLABLES) else None
         if inner is None:
             break
         value = inner
     return value
-
-
-def _contents(cells: tuple[Any, ...]) -> list[Any]:
-    found = []
-    for cell in cells:
-        with contextlib.suppress(ValueError):
-            found.append(cell.cell_contents)
-    return found
-
-
-def absolute_name(module: str, level: int, package: str) -> str:
-    """The absolute name of a module in an import statement."""
-    if not level:
-        return module
-    parts = package.split(".") if package else []
-    base = parts[: max(len(parts) - (level - 1), 0)]
-    return ".".join([*base, module] if module else base)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 __all__ = ["component_hash", "content_hash", "new_hash"]
 
 
-def new_hash():  # noqa: ANN201 - the type of a hash object has no public name
+def new_hash():
     """A fresh hash for parts that are mixed into a component."""
     return blake2b(digest_size=16)
 

@@ -7,11 +7,12 @@ between can make the fingerprint describe other code than what was executed.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.machinery import SourceFileLoader
+from os.path import abspath
 from types import CodeType
 
+from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import stat_tuple
 from ._roots import Roots
 from ._source import Source
@@ -95,7 +96,7 @@ class Sources:
         except (OSError, SyntaxError, ValueError):
             return None
         # `runpy` names a script as it was given, relative to the folder of that moment.
-        source = Source(os.path.abspath(path), data, code, None)
+        source = Source(abspath(path), data, code, None)
         source.stat = before
         self.by_path[path] = source
         return source
@@ -113,7 +114,7 @@ class Sources:
 
 def _importing_module(known: dict[str, Source]) -> str | None:
     """The user module whose top-level code is being executed right now."""
-    frame = sys._getframe(1)  # noqa: SLF001 - there is no public way to see the importer
+    frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_code.co_filename in known:
             name = frame.f_globals.get("__name__")

@@ -72,9 +72,9 @@ class Manifests:
         components = list(reached.values())
         if any(component.imports_by_name for component in components):
             for text in sorted({text for component in components for text in component.strings}):
-                if text.isascii() and all(map(str.isidentifier, text.split("."))):
-                    if self.graph.is_user_module_name(text):
-                        found.append(self.graph.whole_module(sys.modules[text]))
+                is_name = text.isascii() and all(map(str.isidentifier, text.split(".")))
+                if is_name and self.graph.is_user_module_name(text):
+                    found.append(self.graph.whole_module(sys.modules[text]))
         if any(map(can_start_programs, components)):
             found += self.scripts.named_in(components)
         return found
@@ -102,7 +102,7 @@ class Manifests:
         for key in reached:
             holders[key.label] = holders.get(key.label, 0) + 1
         clashing = {label for label, count in holders.items() if count > 1}
-        found = []
+        found: list[dict[str, Any]] = []
         for key, component in reached.items():
             name, digest = key.label, component.digest
             if clashing:
@@ -142,7 +142,7 @@ class Manifests:
 
     def _outside(self, reached: dict[Key, Component]) -> list[dict[str, Any]]:
         """The interpreter and the distributions."""
-        version = "%d.%d" % sys.version_info[:2]
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         exact = repr(tuple(sys.version_info)) if self.packages == "exact" else version
         digest = component_hash(sys.implementation.name.encode(), exact.encode())
         found = [_entry(f"python:{version}", digest, None, None)]

@@ -8,7 +8,7 @@ the result (called, passed, stored), since a module that is passed on may be use
 from __future__ import annotations
 
 import ast
-from typing import Any, Optional, Union
+from typing import Any
 
 from ._source import Imported, never_true
 
@@ -16,13 +16,19 @@ __all__ = ["Binding", "Names", "Scope", "Use", "names_of"]
 
 # How a local name is bound: by an import, to an expression, to the items of one, or otherwise.
 Binding = tuple[str, Any]
-Context = Optional[tuple[str, Any]]
+Context = tuple[str, Any] | None
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _TEXT_ATTRIBUTES = frozenset(
-    {"__doc__", "__annotations__", "__annotate__", "get_type_hints", "get_annotations",
-     "model_json_schema"}
+    {
+        "__doc__",
+        "__annotations__",
+        "__annotate__",
+        "get_type_hints",
+        "get_annotations",
+        "model_json_schema",
+    }
 )
 # As bare names only: as attributes they may be anybody's.
 _TEXT_NAMES = _TEXT_ATTRIBUTES | {"inspect", "signature", "getsource", "getdoc", "help"}
@@ -56,7 +62,7 @@ class Use:
 
     def __init__(
         self,
-        root: Union[str, ast.expr],
+        root: str | ast.expr,
         attributes: tuple[str, ...],
         scope: Scope,
         line: int,
@@ -67,7 +73,7 @@ class Use:
         self.attributes = attributes
         self.scope = scope
         self.line = line
-        self.context = context
+        self.context: tuple[str, Any] = context or ("", None)
         self.store = store
 
 
@@ -75,7 +81,14 @@ class Names:
     """All that one piece of code names."""
 
     __slots__ = (
-        "attributes", "chains", "imports", "local", "outer", "parents", "reads_texts", "scopes",
+        "attributes",
+        "chains",
+        "imports",
+        "local",
+        "outer",
+        "parents",
+        "reads_texts",
+        "scopes",
         "strings",
     )
 
@@ -156,7 +169,7 @@ class _Walk:
         elif kind is ast.Assign:
             self._assign(node, scope)
         elif kind is ast.AnnAssign:
-            if scope.kind == "class" or self.module_level and scope is self.root or self.texts:
+            if scope.kind == "class" or (self.module_level and scope is self.root) or self.texts:
                 self.stack.append((node.annotation, scope, None))
             if isinstance(node.target, ast.Name):
                 binding = ("other", None) if node.value is None else ("value", node.value)
@@ -236,7 +249,7 @@ class _Walk:
         stack = self.stack
         for field in fields:
             value = getattr(node, field, None)
-            if value.__class__ is list:
+            if isinstance(value, list):
                 for child in value:
                     if isinstance(child, ast.AST):
                         stack.append((child, scope, None))
@@ -293,9 +306,9 @@ class _Walk:
             self.stack.append((target, scope, None))
         self.stack.append((node.value, scope, ("stored", targets[0])))
 
-    def _import(self, node: Any, scope: Scope) -> None:
+    def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
         for alias in node.names:
-            if type(node) is ast.Import:
+            if isinstance(node, ast.Import):
                 entry = Imported(alias.name, 0, None, node.lineno)
                 bound = alias.asname or alias.name.partition(".")[0]
                 # `import a.b` binds `a`; `import a.b as c` binds the inner module.

@@ -13,6 +13,7 @@ from collections.abc import Container
 from types import CodeType
 from typing import Any
 
+from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import Recorder
 from ._roots import Roots
 
@@ -92,7 +93,7 @@ class Observer:
             for name, module in list(sys.modules.items())
             if isinstance(getattr(module, "__file__", None), str)
         }
-        code = []
+        code: list[dict[str, Any]] = []
         for item in self.codes:
             name = getattr(item, "co_qualname", item.co_name)
             if item.co_name == "<module>":

@@ -109,14 +109,11 @@ class Packages:
         self._plain: dict[str, str | None] = {}
 
     def of_module(self, name: str) -> tuple[str | None, list[Distribution]]:
-        """The top-level name if no distribution owns it, else the distribution and what it needs."""
+        """The top-level name if no distribution owns it, or the distribution and what it needs."""
         top = name.partition(".")[0]
         if top in sys.builtin_module_names or top in sys.stdlib_module_names:
             return None, []
-        if name.startswith("@"):
-            owner = self.by_name(name[1:])
-        else:
-            owner = self.owner(name)
+        owner = self.by_name(name[1:]) if name.startswith("@") else self.owner(name)
         if owner is None:
             return top, []
         return None, self.closure(owner)
@@ -155,7 +152,9 @@ class Packages:
             if dist.holds(relative):
                 return dist
         for dist in [likely, *others] if likely is not None else others:
-            names = _read(os.path.join(dist.path, "top_level.txt")).decode("utf-8", "replace").split()
+            names = (
+                _read(os.path.join(dist.path, "top_level.txt")).decode("utf-8", "replace").split()
+            )
             if top in names:
                 return dist
         return None

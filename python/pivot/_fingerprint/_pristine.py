@@ -16,10 +16,14 @@ import os
 import re
 import struct
 import types
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
-__all__ = ["Pristine"]
+__all__ = ["OWN_BUILTINS", "Pristine"]
+
+# A module that binds `__builtins__` to this looks its builtins up here, whatever user code does
+# to `builtins`. Those that run while user code runs need it.
+OWN_BUILTINS = dict(vars(builtins))
 
 _MODULES = (builtins, os, os.path, ast, contextlib, importlib, marshal, re, struct, types)
 # The recorder swaps these by itself.
@@ -34,7 +38,7 @@ class Pristine:
         self._depth = 0
 
     @contextlib.contextmanager
-    def restored(self) -> Iterator[dict[tuple[str, str], Any]]:
+    def restored(self) -> Generator[dict[tuple[str, str], Any], None, None]:
         """Put the originals back for a while; yields what the user's code had put there."""
         patched: dict[tuple[str, str], Any] = {}
         if self._depth:

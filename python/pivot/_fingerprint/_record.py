@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from os.path import isabs, join, normpath
 from types import FrameType
 from typing import Any
 
+from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._roots import Roots
 
 __all__ = ["Recorder", "StatTuple", "stat_tuple"]
@@ -64,7 +66,7 @@ class Recorder:
         self.lookups: dict[tuple[str, ...] | None, set[str]] = {}
         """Search path (None: ``sys.path``) -> names of modules looked for."""
         self._muted = 0
-        self._wrapped: list[tuple[str, Any, Any]] = []
+        self._wrapped: list[tuple[Any, str, Any, Any]] = []
         self._finder = _LookupRecorder(self)
 
     def begin(self) -> None:
@@ -78,42 +80,43 @@ class Recorder:
             _Environ.__iter__ = _recorded_iterate  # type: ignore[method-assign]
         if self._finder not in sys.meta_path:
             sys.meta_path.insert(0, self._finder)
-        for name, how in (("stat", "stat"), ("lstat", "stat"), ("access", "kind"), ("readlink", "link")):
-            self._wrap(name, how)
+        for name, how in (
+            ("stat", "stat"),
+            ("lstat", "stat"),
+            ("access", "kind"),
+            ("readlink", "link"),
+        ):
+            self._wrap(os, name, how)
+        # Python 3.10 has `os.stat` in a class, where `pathlib` took it when it was imported.
+        accessor = getattr(sys.modules.get("pathlib"), "_NormalAccessor", None)
+        if accessor is not None:
+            self._wrap(accessor, "stat", "stat")
+            self._wrap(accessor, "readlink", "link")
         self.on = True
 
     def end(self) -> None:
         """Switch recording off; wrapped functions that user code kept become transparent."""
         self.on = False
-        for name, original, wrapper in self._wrapped:
-            if getattr(os, name) is wrapper:
-                setattr(os, name, original)
+        for holder, name, original, wrapper in self._wrapped:
+            if getattr(holder, name) is wrapper:
+                setattr(holder, name, original)
             for group in _groups():
                 group.discard(wrapper)
         self._wrapped.clear()
         if self._finder in sys.meta_path:
             sys.meta_path.remove(self._finder)
 
-    def _wrap(self, name: str, how: str) -> None:
-        original = getattr(os, name, None)
-        if original is None or getattr(original, "_pivot_recorded", False):
+    def _wrap(self, holder: Any, name: str, how: str) -> None:
+        original = getattr(holder, name, None)
+        if original is None or isinstance(original, _Recorded):
             return
-        recorder = self
-
-        def wrapper(path: Any, *args: Any, **kwargs: Any) -> Any:
-            if recorder.on:
-                recorder.check(path, how)
-            return original(path, *args, **kwargs)
-
-        wrapper.__name__ = wrapper.__qualname__ = name
-        wrapper.__doc__ = original.__doc__
-        wrapper._pivot_recorded = True  # type: ignore[attr-defined]
+        wrapper = _Recorded(self, original, how)
         # `shutil` asks what the functions can do by looking them up in these sets.
         for group in _groups():
             if original in group:
                 group.add(wrapper)
-        setattr(os, name, wrapper)
-        self._wrapped.append((name, original, wrapper))
+        setattr(holder, name, wrapper)
+        self._wrapped.append((holder, name, original, wrapper))
 
     # ------------------------------------------------------------------ events
 
@@ -122,9 +125,17 @@ class Recorder:
         text = _text_path(path)
         if text is None:
             return
-        frame = sys._getframe(2)  # noqa: SLF001
+        frame = sys._getframe(2)
         if how == "stat" and frame.f_code.co_name in (
-            "exists", "lexists", "isfile", "isdir", "islink", "is_file", "is_dir", "is_symlink", "ismount",
+            "exists",
+            "lexists",
+            "isfile",
+            "isdir",
+            "islink",
+            "is_file",
+            "is_dir",
+            "is_symlink",
+            "ismount",
         ):
             how = "kind"
         if not self._by_user(frame):
@@ -154,16 +165,16 @@ class Recorder:
         text = _text_path(os.curdir if path is None else path)
         if text is None or text in self.listed or text.startswith(_NO_FILES):
             return
-        frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
-        if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = sys._getframe(2)
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
             return  # the import system fills its cache; look-ups are recorded on their own
         inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
-        if self._by_user(frame) or (inside and self.roots.kind(os.path.join(text, "x")) == "user"):
+        if self._by_user(frame) or (inside and self.roots.kind(join(text, "x")) == "user"):
             self.listed[text] = stat_tuple(text)
 
     def unreplayable(self, event: str) -> None:
         """Something happened whose result cannot be checked by looking at files."""
-        frame = sys._getframe(2)  # noqa: SLF001
+        frame = sys._getframe(2)
         place = self._user_frame(frame)
         if place is not None:
             where = f"{self.roots.relative(place.f_code.co_filename)}:{place.f_lineno}"
@@ -173,11 +184,11 @@ class Recorder:
         """An environment variable is read."""
         if self._muted or self.names.get(name):
             return
-        self.names[name] = self._by_user(sys._getframe(2))  # noqa: SLF001
+        self.names[name] = self._by_user(sys._getframe(2))
 
     def everything(self) -> bool:
         """All of the environment is read; whether by the user's own code."""
-        by_user = self._by_user(sys._getframe(2))  # noqa: SLF001
+        by_user = self._by_user(sys._getframe(2))
         if by_user:
             self.all_names = True
         return by_user
@@ -206,6 +217,25 @@ class Recorder:
                 return None
             frame = frame.f_back
         return None
+
+
+class _Recorded:
+    """A function of ``os`` that notes what it is asked.
+
+    It is no Python function, so that as a class attribute it stays what the builtin is: no method.
+    """
+
+    def __init__(self, recorder: Recorder, original: Callable[..., Any], how: str) -> None:
+        self._recorder = recorder
+        self._original = original
+        self._how = how
+        self.__name__ = self.__qualname__ = original.__name__
+        self.__doc__ = original.__doc__
+
+    def __call__(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._recorder.on:
+            self._recorder.check(path, self._how)
+        return self._original(path, *args, **kwargs)
 
 
 class _LookupRecorder:
@@ -240,11 +270,8 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 
 def _recorded_get_item(self: Any, key: Any) -> Any:
     recorder = _active
-    if recorder is not None and recorder.on:
-        if isinstance(key, str):
-            recorder.name(key)
-        elif isinstance(key, bytes):
-            recorder.name(os.fsdecode(key))
+    if recorder is not None and recorder.on and type(key) in (str, bytes):
+        recorder.name(os.fsdecode(key))
     return _get_item(self, key)
 
 
@@ -258,11 +285,11 @@ def _recorded_iterate(self: Any) -> Iterator[Any]:
 
 
 def _muted_names(recorder: Recorder, names: list[Any]) -> Iterator[Any]:
-    recorder._muted += 1  # noqa: SLF001
+    recorder._muted += 1
     try:
         yield from names
     finally:
-        recorder._muted -= 1  # noqa: SLF001
+        recorder._muted -= 1
 
 
 def _text_path(path: Any) -> str | None:
@@ -271,13 +298,18 @@ def _text_path(path: Any) -> str | None:
         return None
     try:
         text = os.fsdecode(path)
-        return os.path.normpath(text if os.path.isabs(text) else os.path.join(os.getcwd(), text))
+        return normpath(text if isabs(text) else join(os.getcwd(), text))
     except (TypeError, ValueError, OSError):
         return None
 
 
 def _groups() -> Iterator[set[Callable[..., Any]]]:
-    for name in ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids"):
+    for name in (
+        "supports_dir_fd",
+        "supports_fd",
+        "supports_follow_symlinks",
+        "supports_effective_ids",
+    ):
         group = getattr(os, name, None)
         if isinstance(group, set):
             yield group

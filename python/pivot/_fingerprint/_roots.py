@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+from os.path import abspath, basename, dirname, join, realpath, relpath
 from types import ModuleType
+
+from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
 __all__ = ["Roots"]
 
@@ -21,10 +24,10 @@ class Roots:
     """The project root and the folders on ``sys.path``, each with what it holds."""
 
     def __init__(self, root: str, extra_roots: list[str] | None = None) -> None:
-        self.root = os.path.abspath(root)
-        self.real_root = os.path.realpath(root)
-        self.extra = [os.path.abspath(path) for path in extra_roots or []]
-        self.own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.root = abspath(root)
+        self.real_root = realpath(root)
+        self.extra = [abspath(path) for path in extra_roots or []]
+        self.own = dirname(dirname(abspath(__file__)))
         self._stdlib = _stdlib_folders()
         self._folders: dict[str, str] = {}
         self._holds_packages: dict[str, bool] = {}
@@ -36,12 +39,12 @@ class Roots:
         """``user``, ``site``, ``stdlib``, ``pivot``, or ``none`` when it is no file at all."""
         if not path or path[0] == "<":
             return "none"
-        folder = os.path.dirname(path)
+        folder = dirname(path)
         if tuple(sys.path) != self._path:
             self._read_path()
         known = self._folders.get(folder)
         if known is None:
-            known = self._folders[folder] = self._folder_kind(os.path.abspath(folder))
+            known = self._folders[folder] = self._folder_kind(abspath(folder))
         return known
 
     def module_kind(self, module: ModuleType) -> str:
@@ -60,7 +63,7 @@ class Roots:
         locations = namespace.get("__path__")
         if locations is not None:
             try:
-                kinds = {self.kind(os.path.join(entry, "x")) for entry in locations}
+                kinds = {self.kind(join(entry, "x")) for entry in locations}
             except TypeError:
                 kinds = set()
             if "user" in kinds:
@@ -82,8 +85,8 @@ class Roots:
         """The folders of ``sys.path`` that hold user code, in order, without duplicates."""
         found: list[str] = []
         for entry in sys.path:
-            folder = os.path.abspath(entry or os.getcwd())
-            if folder not in found and self.kind(os.path.join(folder, "x")) == "user":
+            folder = abspath(entry or os.getcwd())
+            if folder not in found and self.kind(join(folder, "x")) == "user":
                 found.append(folder)
         return found
 
@@ -95,17 +98,17 @@ class Roots:
 
     def relative(self, path: str) -> str:
         """The path as reports show it: relative to the project root, with ``/``."""
-        full = os.path.abspath(path)
+        full = abspath(path)
         for root in (self.root, self.real_root):
             if full.startswith(root + os.sep):
                 return full[len(root) + 1 :].replace(os.sep, "/")
         try:
-            return os.path.relpath(full, self.root).replace(os.sep, "/")
+            return relpath(full, self.root).replace(os.sep, "/")
         except ValueError:  # another drive
-            return os.path.basename(full)
+            return basename(full)
 
     def mask(self, text: str) -> str:
-        """``text`` with the places of this machine replaced, so that a moved folder is no change."""
+        """``text`` without the places of this machine, so that a moved folder is no change."""
         places, pattern = self._places()
         for place in places:
             if place in text:
@@ -141,7 +144,7 @@ class Roots:
         self._masks = None
         self._sites = []
         for entry in self._path:
-            folder = os.path.abspath(entry) if entry else os.getcwd()
+            folder = abspath(entry) if entry else os.getcwd()
             if folder in self._sites or folder in (self.root, self.real_root):
                 continue
             named = not _SITE_NAMES.isdisjoint(folder.split(os.sep))
@@ -164,7 +167,7 @@ class Roots:
     def _folder_kind(self, folder: str) -> str:
         if folder == self.own or folder.startswith(self.own + os.sep):
             return "pivot"
-        if folder == os.path.dirname(self.own):
+        if folder == dirname(self.own):
             return "pivot" if folder != self.root else "user"
         below = folder
         for root in (self.root, self.real_root):
@@ -182,10 +185,10 @@ class Roots:
 
 
 def _stdlib_folders() -> tuple[str, ...]:
-    version = "python%d.%d" % sys.version_info[:2]
-    folders = {os.path.dirname(os.path.abspath(os.__file__))}
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    folders = {dirname(abspath(os.__file__))}
     for prefix in (sys.base_prefix, sys.base_exec_prefix):
         for lib in ("lib", getattr(sys, "platlibdir", "lib")):
-            folders.add(os.path.join(prefix, lib, version))
-    folders |= {os.path.realpath(folder) for folder in folders}
+            folders.add(join(prefix, lib, version))
+    folders |= {realpath(folder) for folder in folders}
     return tuple(sorted(folders))

@@ -21,7 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["SCRIPT", "Scripts", "can_start_programs"]
 
-_SUFFIXES = (".py", ".sh", ".bash", ".R", ".r", ".pl", ".rb", ".js", ".lua", ".awk", ".sed", ".jl", ".sql")
+_SUFFIXES = (
+    ".py",
+    ".sh",
+    ".bash",
+    ".R",
+    ".r",
+    ".pl",
+    ".rb",
+    ".js",
+    ".lua",
+    ".awk",
+    ".sed",
+    ".jl",
+    ".sql",
+)
 SCRIPT = re.compile(r"\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*$|-m ")
 _STARTERS = re.compile(
     r"(subprocess|runpy|multiprocessing|pty|pexpect|sh|plumbum|invoke|asyncio)(\.|$)"
@@ -89,7 +103,11 @@ class Scripts:
     def _module(self, name: str, *folders: str) -> str | None:
         for folder in (*folders, *self.roots.user_path()):
             base = os.path.join(folder, *name.split("."))
-            for path in (os.path.join(base, "__main__.py"), os.path.join(base, "__init__.py"), base + ".py"):
+            for path in (
+                os.path.join(base, "__main__.py"),
+                os.path.join(base, "__init__.py"),
+                base + ".py",
+            ):
                 if os.path.isfile(path) and self.roots.is_user(path):
                     return path
         return None

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import ModuleType
 from typing import Any
 
@@ -20,8 +20,8 @@ from ._loader import Sources
 from ._manifest import Manifests
 from ._observe import Observer
 from ._packages import Packages
-from ._pristine import Pristine
 from ._preload import preload
+from ._pristine import Pristine
 from ._record import Recorder, stat_tuple
 from ._roots import Roots
 from ._witness import Began, witness
@@ -47,7 +47,9 @@ class Session:
         self.roots = Roots(root, extra_roots)
         self._sources = Sources(self.roots)
         self._recorder = Recorder(self.roots)
-        self._observer = Observer(self.roots, self._recorder, self._sources.by_path) if observe else None
+        self._observer = (
+            Observer(self.roots, self._recorder, self._sources.by_path) if observe else None
+        )
         self._packages = Packages(self.roots)
         self._packages_setting = packages
         self._manifests: Manifests | None = None
@@ -133,26 +135,27 @@ class Session:
             self._recorder.opened.setdefault(path, stat_tuple(path))
         for path in self._commands.scripts.absent:
             self._recorder.checked.setdefault(path, "kind")
-        found = witness(
-            began, self.roots, self._sources, self._recorder, self._packages, names
-        )
+        found = witness(began, self.roots, self._sources, self._recorder, self._packages, names)
         self._recorder.on = recording
         return found
 
     def command(self, text: str, cwd: str | None) -> list[dict[str, Any]]:
         """The components of a shell command: the scripts of the project that it executes."""
-        return self._commands.components(text, cwd)
+        with self._pristine.restored():
+            return self._commands.components(text, cwd)
 
     def preload(self) -> list[str]:
         """The installed modules that a process for this pipeline's stages may import ahead."""
-        return preload(self._sources, self.roots)
+        with self._pristine.restored():
+            return preload(self._sources, self.roots)
 
     def sources(self) -> dict[str, str]:
         """Project-relative path -> content hash of each user file that was executed."""
-        return {
-            self.roots.relative(source.path): source.digest
-            for source in sorted(self._sources.by_path.values(), key=lambda source: source.path)
-        }
+        with self._pristine.restored():
+            return {
+                self.roots.relative(source.path): source.digest
+                for source in sorted(self._sources.by_path.values(), key=lambda s: s.path)
+            }
 
     def observed(self) -> dict[str, Any]:
         """What a run did; `_observe.Observer.observed` describes the fields."""
@@ -174,10 +177,16 @@ class Session:
         executed = self.sources()  # reading them to run them is not reading
         observed["files"] = [f for f in observed.get("files", ()) if f not in executed]
         with self._pristine.restored():
-            return extras(observed, manifest, artifacts, self.roots.root, self._began.environment if self._began else {})
+            return extras(
+                observed,
+                manifest,
+                artifacts,
+                self.roots.root,
+                self._began.environment if self._began else {},
+            )
 
     @contextlib.contextmanager
-    def _importing(self) -> Iterator[None]:
+    def _importing(self) -> Generator[None, None, None]:
         """Record what is imported on behalf of code that will import it later."""
         if self._recorder.on:
             yield

@@ -8,14 +8,19 @@ by ``exec`` is never mistaken for the text at its line number.
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterator
 from types import CodeType
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple
 
 from ._hashing import content_hash
+from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
 __all__ = ["FunctionNode", "Imported", "Source", "Statement"]
 
-FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda]
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+# The interpreter compiles longer expressions than it gives trees for.
+_RECURSION_LIMIT = 20_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -45,6 +50,8 @@ class Source:
         self.data = data
         self.name = name
         self.digest = content_hash(data)
+        self.unparsed = False
+        """Whether the text is nested too deeply for a syntax tree, once it was asked for."""
         self.stat: list[int] | None = None
         """``[mtime_ns, ctime_ns, size, inode, device]`` from before the bytes were read."""
         self._modules = [code]
@@ -57,7 +64,9 @@ class Source:
         self._statements: list[Statement] | None = None
         self._bindings: dict[str, list[Statement]] | None = None
         self._late: dict[str, list[Imported]] | None = None
-        self._imports: tuple[dict[str, list[Imported]], list[Imported], list[Imported]] | None = None
+        self._imports: tuple[dict[str, list[Imported]], list[Imported], list[Imported]] | None = (
+            None
+        )
 
     def also(self, code: CodeType) -> None:
         """Another module object was executed from the same bytes."""
@@ -68,7 +77,10 @@ class Source:
     def tree(self) -> ast.Module:
         """The syntax tree, parsed when first asked for."""
         if self._tree is None:
-            self._tree = ast.parse(self.data, self.path)
+            self._tree = _parsed(self.data, self.path)
+            self.unparsed = self._tree is None
+            if self._tree is None:
+                self._tree = ast.Module([], [])
         return self._tree
 
     def holds(self, code: CodeType) -> bool:
@@ -147,7 +159,9 @@ class Source:
                 if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     continue
                 inside = list(ast.walk(function))
-                declared = {n for node in inside if isinstance(node, ast.Global) for n in node.names}
+                declared = {
+                    n for node in inside if isinstance(node, ast.Global) for n in node.names
+                }
                 for node in inside if declared else ():
                     if isinstance(node, (ast.Import, ast.ImportFrom)):
                         for alias in node.names:
@@ -242,6 +256,22 @@ class Source:
         return exact[0] if len(exact) == 1 else None
 
 
+def _parsed(data: bytes, path: str) -> ast.Module | None:
+    """The syntax tree; None where an expression is too long even for a raised limit."""
+    try:
+        return ast.parse(data, path)
+    except RecursionError:
+        pass
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION_LIMIT))
+    try:
+        return ast.parse(data, path)
+    except (RecursionError, MemoryError):
+        return None
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def first_line(node: ast.AST) -> int:
     """The line that a definition's code object starts at: its first decorator's, if any."""
     lines = [decorator.lineno for decorator in getattr(node, "decorator_list", ())]
@@ -269,7 +299,7 @@ def never_true(test: ast.expr) -> bool:
     return False
 
 
-def _child_statements(node: ast.AST):  # noqa: ANN202 - an iterator of statements
+def _child_statements(node: ast.AST) -> Iterator[Any]:
     for field in ("body", "orelse", "finalbody"):
         value = getattr(node, field, None)
         if isinstance(value, list):
@@ -280,7 +310,7 @@ def _child_statements(node: ast.AST):  # noqa: ANN202 - an iterator of statement
         yield from case.body
 
 
-def _blocks(body: list[ast.stmt]):  # noqa: ANN202
+def _blocks(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a body and of the blocks in it, without those of definitions."""
     stack = list(reversed(body))
     while stack:
@@ -305,7 +335,7 @@ def _span(code: CodeType) -> tuple[tuple[int, int], tuple[int, int]] | None:
     return (min(starts), max(ends)) if starts else None
 
 
-def _flatten(tree: ast.Module):  # noqa: ANN202
+def _flatten(tree: ast.Module) -> Iterator[Statement]:
     stack: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = [(n, ()) for n in reversed(tree.body)]
     while stack:
         node, headers = stack.pop()
@@ -360,7 +390,7 @@ def _bound(node: ast.stmt) -> list[str]:
 
 
 def _touched(node: ast.stmt) -> list[str]:
-    """Names whose objects the statement may change: ``N.f()``, ``N[k] = v``, ``f(N)``, ``N += 1``."""
+    """Names whose objects the statement may change: ``N.f()``, ``N[k] = v``, ``f(N)``."""
     if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         roots = [_root(target) for target in targets]

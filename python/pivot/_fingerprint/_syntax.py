@@ -142,7 +142,9 @@ def _push_definition(node: Any, stack: list[Any], out: list[str], texts: bool) -
         stack.append("@")
 
 
-def _push_parameters(stack: list[Any], args: ast.arguments, annotated: bool, *, values: bool) -> None:
+def _push_parameters(
+    stack: list[Any], args: ast.arguments, annotated: bool, *, values: bool
+) -> None:
     pending: list[Any] = ["("]
     for group, names in (
         ("/", args.posonlyargs),
@@ -159,7 +161,7 @@ def _push_parameters(stack: list[Any], args: ast.arguments, annotated: bool, *, 
         for default in args.defaults:
             pending.append("=")
             pending.append((default, False))
-        for name, default in zip(args.kwonlyargs, args.kw_defaults):
+        for name, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
             if default is not None:
                 pending.append(name.arg + "=")
                 pending.append((default, False))
@@ -169,9 +171,9 @@ def _push_parameters(stack: list[Any], args: ast.arguments, annotated: bool, *, 
 
 def _push_body(stack: list[Any], body: list[ast.stmt], in_class: bool, texts: bool) -> None:
     statements = [node for node in body if not _is_idle_statement(node)]
-    if texts and body and isinstance(body[0], ast.Expr):
-        if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-            statements.insert(0, body[0])
+    value = body[0].value if texts and body and isinstance(body[0], ast.Expr) else None
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        statements.insert(0, body[0])
     _push_list(stack, statements, in_class)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import copyreg
-import datetime
+import datetime as dt
 import functools
 import itertools
 import marshal
@@ -18,7 +18,7 @@ import sys
 import types
 from typing import Any
 
-from ._encoder import HANDLERS, SCALARS, Encoder, Steps, Task, type_name
+from ._encoder import HANDLERS, Encoder, Handler, Steps, Task, is_scalar, type_name
 
 __all__ = ["instance", "library_instance"]
 
@@ -28,7 +28,10 @@ _FAST_FROM = 8  # below this, one call to `marshal` costs more than it saves
 
 def _plain_bytes(encoder: Encoder, items: list[Any]) -> bytes | None:
     """A fast encoding of many scalars at once; None where something needs a closer look."""
-    if not set(map(type, items)) <= _PLAIN:
+    try:
+        if not set(map(type, items)) <= _PLAIN:
+            return None
+    except TypeError:  # a class that cannot be hashed, thanks to its metaclass
         return None
     # Version 2 has neither references nor interned strings: equal items give equal bytes.
     data = marshal.dumps(items, 2)
@@ -52,7 +55,7 @@ def _list(encoder: Encoder, value: Any) -> Steps:
 
 def _tuple(encoder: Encoder, value: tuple[Any, ...]) -> Steps:
     encoder.write(b"(%d" % len(value))
-    if set(map(type, value)) <= SCALARS:
+    if all(map(is_scalar, map(type, value))):
         yield from value
         return
     if encoder.reuse(value):
@@ -169,7 +172,7 @@ def _reduced(encoder: Encoder, value: Any) -> Steps:
     encoder.mark(type_name(type(value)))
     try:
         parts = value.__reduce_ex__(2)
-    except Exception:  # noqa: BLE001 - whatever the type does, it has no usable form
+    except Exception:
         encoder.opaque(value)
         return
     yield from _reduction(encoder, parts)
@@ -184,16 +187,14 @@ def _reduction(encoder: Encoder, parts: Any) -> Steps:
     if factory is copyreg.__newobj__:  # type: ignore[attr-defined]
         arguments = arguments[1:]
     encoder.text(getattr(factory, "__qualname__", ""))
-    for argument in arguments:
-        yield argument
+    yield from arguments
     if isinstance(state, dict):
         yield Task(encoder.sorted_items((str(k), v) for k, v in state.items()))
     else:
         yield state
     for index in (3, 4):
         if len(parts) > index and parts[index] is not None:
-            for item in parts[index]:
-                yield item
+            yield from parts[index]
 
 
 def _path(encoder: Encoder, value: Any) -> Steps:
@@ -265,7 +266,7 @@ def library_instance(encoder: Encoder, value: Any) -> Steps:
         encoder.component.opaque = True
         return
     top = kind.__module__.partition(".")[0]
-    if top in _OPAQUE_MODULES or kind in _OPAQUE_TYPES:
+    if top in _OPAQUE_MODULES:
         encoder.opaque(value)
         return
     own_form = any(
@@ -277,7 +278,7 @@ def library_instance(encoder: Encoder, value: Any) -> Steps:
     if own_form or not _has_python_state(kind):
         try:
             parts = value.__reduce_ex__(4)
-        except Exception:  # noqa: BLE001
+        except Exception:
             encoder.opaque(value)
             if not own_form:
                 yield from _referents(value)
@@ -298,8 +299,12 @@ def _referents(value: Any) -> Steps:
         for item in gc.get_referents(value)
         if isinstance(item, (types.FunctionType, types.MethodType, functools.partial))
     ]
-    found.sort(key=lambda item: getattr(item, "__qualname__", ""))
+    found.sort(key=_qualname)
     yield from found
+
+
+def _qualname(value: Any) -> str:
+    return getattr(value, "__qualname__", "")
 
 
 def _has_python_state(kind: type) -> bool:
@@ -308,7 +313,7 @@ def _has_python_state(kind: type) -> bool:
     for base in kind.__mro__:
         if base is object:
             continue
-        if base in _CONTENT:
+        if _content_of(base) is not None:
             size = max(size, base.__basicsize__)
             continue
         if not base.__flags__ & (1 << 9):  # not a heap type: implemented in C
@@ -351,7 +356,7 @@ def _builtin_content(encoder: Encoder, value: Any) -> Steps:
     for base in type(value).__mro__:
         if base is object:
             break
-        convert = _CONTENT.get(base)
+        convert = _content_of(base)
         if convert is None:
             continue
         encoder.mark(base.__name__)
@@ -371,8 +376,28 @@ def _builtin_content(encoder: Encoder, value: Any) -> Steps:
     yield from ()
 
 
+def _content_of(base: type) -> Any:
+    """How to get at the content of a builtin type; None for all other types."""
+    try:
+        return _CONTENT.get(base)
+    except TypeError:  # a class that cannot be hashed, thanks to its metaclass
+        return None
+
+
 def _exception_content(value: BaseException) -> Any:
     return value.args
+
+
+def _bytes_content(value: bytes) -> bytes:
+    return bytes.__getitem__(value, slice(None))
+
+
+def _bytearray_content(value: bytearray) -> bytes:
+    return bytes(value)
+
+
+def _complex_content(value: complex) -> tuple[float, float]:
+    return (value.real, value.imag)
 
 
 # How to get at the content of a builtin base class. The generic ones are never overridden ones.
@@ -386,23 +411,54 @@ _CONTENT: dict[type, Any] = {
     set: set,
     frozenset: set,
     str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    bytearray: lambda value: bytes(value),
+    bytes: _bytes_content,
+    bytearray: _bytearray_content,
     bool: int.__int__,
     int: int.__int__,
     float: float.__float__,
-    complex: lambda value: (value.real, value.imag),
+    complex: _complex_content,
     BaseException: _exception_content,
 }
 
 _NOT_STATE = frozenset({"__weakref__", "__orig_class__"})
 _OPAQUE_MODULES = frozenset(
     {
-        "_asyncio", "_contextvars", "_io", "_queue", "_random", "_socket", "_sqlite3", "_ssl",
-        "_thread", "_weakref", "asyncio", "concurrent", "contextvars", "io", "logging",
-        "multiprocessing", "queue", "random", "selectors", "socket", "sqlite3", "ssl",
-        "subprocess", "tempfile", "threading", "weakref", "_weakrefset", "itertools", "_csv",
-        "_struct_iter", "select", "mmap", "zipfile", "_ctypes", "ctypes", "_abc",
+        "_asyncio",
+        "_contextvars",
+        "_io",
+        "_queue",
+        "_random",
+        "_socket",
+        "_sqlite3",
+        "_ssl",
+        "_thread",
+        "_weakref",
+        "asyncio",
+        "concurrent",
+        "contextvars",
+        "io",
+        "logging",
+        "multiprocessing",
+        "queue",
+        "random",
+        "selectors",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "tempfile",
+        "threading",
+        "weakref",
+        "_weakrefset",
+        "itertools",
+        "_csv",
+        "_struct_iter",
+        "select",
+        "mmap",
+        "zipfile",
+        "_ctypes",
+        "ctypes",
+        "_abc",
     }
 )
 _OPAQUE_TYPES: set[type] = {
@@ -430,7 +486,7 @@ _OPAQUE_TYPES: set[type] = {
     type(itertools.count()),
 }
 
-for _kind, _handler in (
+_BY_TYPE: tuple[tuple[Any, Handler], ...] = (
     (list, _list),
     (tuple, _tuple),
     (dict, _dict),
@@ -447,18 +503,19 @@ for _kind, _handler in (
     (bytearray, _bytearray),
     (memoryview, _memoryview),
     (re.Pattern, _pattern),
-    (datetime.datetime, _datetime),
-    (datetime.date, _datetime),
-    (datetime.time, _datetime),
-    (datetime.timedelta, _reduced),
-    (datetime.timezone, _reduced),
+    (dt.datetime, _datetime),
+    (dt.date, _datetime),
+    (dt.time, _datetime),
+    (dt.timedelta, _reduced),
+    (dt.timezone, _reduced),
     (operator.itemgetter, _reduced),
     (operator.attrgetter, _reduced),
     (operator.methodcaller, _reduced),
     (functools.partial, _partial),
     (types.GenericAlias, _union),
     (types.UnionType, _union),
-):
+)
+for _kind, _handler in _BY_TYPE:
     HANDLERS[_kind] = _handler
 for _kind in _OPAQUE_TYPES:
     HANDLERS[_kind] = _opaque

@@ -266,5 +266,7 @@ def _text_hash(text: str) -> str:
 
 
 def _environment_hash(environment: dict[str, str]) -> str:
-    pairs = sorted(f"{name}={value}" for name, value in environment.items() if name not in _VOLATILE)
+    pairs = sorted(
+        f"{name}={value}" for name, value in environment.items() if name not in _VOLATILE
+    )
     return _text_hash("\0".join(pairs))
