@@ -310,11 +310,12 @@ class Effects:
         binding = bool(statement.binds)
         nodes: list[ast.AST]
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            if not node.decorator_list:
+            nodes = [d for d in node.decorator_list if not _declares_stage(module, d)]
+            if not nodes:
                 return None
-            nodes, decorated = list(node.decorator_list), node.name
+            decorated = node.name
         elif isinstance(node, ast.Expr):
-            if not _has_call(node.value):
+            if not _has_call(node.value) or _declares_stage(module, node.value):
                 return None
             nodes = [*statement.headers, node]
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
@@ -477,3 +478,28 @@ class Effects:
 
 def _has_call(node: ast.AST) -> bool:
     return any(isinstance(inner, (ast.Call, ast.Await, ast.NamedExpr)) for inner in ast.walk(node))
+
+
+def _declares_stage(module: str, node: ast.AST) -> bool:
+    """Whether this is a call such as ``stage(...)`` or ``pipeline.add_stage(...)``.
+
+    What a declaration says is compared by itself, stage by stage.
+    """
+    if isinstance(node, ast.Call):
+        node = node.func
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return False
+    value: Any = vars(sys.modules[module]).get(node.id)
+    while True:
+        owner = value.__name__ if isinstance(value, types.ModuleType) else type(value).__module__
+        if owner == "builtins" or isinstance(value, types.FunctionType):
+            owner = getattr(value, "__module__", None)
+        if isinstance(owner, str) and owner.partition(".")[0] == "pivot":
+            return True
+        if not names or not isinstance(value, types.ModuleType):
+            return False
+        value = vars(value).get(names.pop())
