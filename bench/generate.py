@@ -37,11 +37,11 @@ def edges(shape: str, count: int) -> list[list[int]]:
 
 def write_python(root: pathlib.Path, reads: list[list[int]]) -> None:
     """steps.py with a few functions and pipeline.py that adds a stage for each node."""
-    (root / "steps.py").write_text(STEPS)
+    (root / "steps.py").write_text(steps(reads))
     lines = ["from pivot import Pipeline", "", "import steps", "", "pipeline = Pipeline()"]
     lines += ["for name, function, deps, outs in ["]
     for n, deps in enumerate(reads):
-        lines.append(f"    ('s{n}', 'step{n % 8}', {paths(deps)!r}, ['out/s{n}.txt']),")
+        lines.append(f"    ('s{n}', '{function(n, deps)}', {paths(deps)!r}, ['out/s{n}.txt']),")
     lines += ["]:", "    pipeline.add_stage(getattr(steps, function), name=name, deps=deps, outs=outs)"]
     (root / "pipeline.py").write_text("\n".join(lines) + "\n")
 
@@ -49,14 +49,14 @@ def write_python(root: pathlib.Path, reads: list[list[int]]) -> None:
 def write_yaml(root: pathlib.Path, reads: list[list[int]], command: bool) -> None:
     """pivot.yaml, with functions of steps.py or with shell commands."""
     if not command:
-        (root / "steps.py").write_text(STEPS)
+        (root / "steps.py").write_text(steps(reads))
     lines = ["stages:"]
     for n, deps in enumerate(reads):
         lines.append(f"  s{n}:")
         lines.append(
             f"    cmd: cat {' '.join(paths(deps))} | wc -c > out/s{n}.txt"
             if command
-            else f"    python: steps.step{n % 8}"
+            else f"    python: steps.{function(n, deps)}"
         )
         lines.append("    deps:")
         lines += [f"      - {path}" for path in paths(deps)]
@@ -69,23 +69,24 @@ def paths(deps: list[int]) -> list[str]:
     return [f"out/s{dep}.txt" for dep in deps] or ["source.txt"]
 
 
-STEPS = '''"""Functions that the stages share."""
+def function(n: int, deps: list[int]) -> str:
+    """The function of stage n: one of eight for each number of dependencies."""
+    return f"step{n % 8}_{len(paths(deps))}"
 
 
-def combine(texts):
-    return str(sum(len(text) for text in texts))
-
-''' + "\n".join(
-    f'''
-def step{n}(*paths):
-    *deps, out = paths
-    texts = [open(dep).read() for dep in deps]
-    with open(out, "w") as file:
-        file.write(combine(texts) + " {n}\\n")
-
-'''
-    for n in range(8)
-)
+def steps(reads: list[list[int]]) -> str:
+    """The text of the module with all functions that the stages call."""
+    texts = ["def combine(*texts):\n    return str(sum(len(text) for text in texts))\n"]
+    needed = {(n % 8, len(paths(deps))) for n, deps in enumerate(reads)}
+    for number, count in sorted(needed):
+        names = ", ".join(f"dep{k}" for k in range(count))
+        texts.append(
+            f"def step{number}_{count}({names}, out):\n"
+            f"    texts = [open(dep).read() for dep in ({names},)]\n"
+            f"    with open(out, 'w') as file:\n"
+            f"        file.write(combine(*texts) + ' {number}\\n')\n"
+        )
+    return '"""Functions that the stages share."""\n\n\n' + "\n\n".join(texts)
 
 
 def main() -> None:

@@ -8,7 +8,18 @@ use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
 
 /// What `python DIR` executes; it makes DIR the first entry of `sys.path`.
-const MAIN: &str = "from pivot._main import main\n\nmain()\n";
+///
+/// It is valid in any Python, and the helper's only part that is.
+const MAIN: &str = "\
+import sys
+
+if sys.version_info < (3, 10):
+    sys.exit(64)  # the program knows what this means
+
+from pivot._main import main
+
+main()
+";
 
 fn main() {
     let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));

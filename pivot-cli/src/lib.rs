@@ -25,7 +25,7 @@ use crate::report::Report;
 /// Change your code. Pivot knows what to run.
 #[derive(Debug, Parser)]
 #[command(name = "pivot", version, about, max_term_width = 100, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -55,11 +55,11 @@ enum Command {
     Status(status::Arguments),
     /// List the stages with what they read and write
     List(list::Arguments),
-    /// Draw who needs whom
+    /// Show which stages each stage needs, as text or for a program that draws
     Dag(dag::Arguments),
     /// Show the values that stages are given
     Params(params::Arguments),
-    /// Check Python, the pipeline and the machine
+    /// Check which Python is used and whether the pipeline can be loaded
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),

@@ -143,7 +143,14 @@ fn python_report(failure: &PythonFailure, params: &ParamsFile) -> Report {
     };
     let mut report = Report::new(message).maybe_hint(failure.hint.as_ref());
     let mut lines = Vec::new();
-    for detail in &failure.details {
+    if let [only] = failure.details.as_slice() {
+        // The message is about this one: all that is missing is where the value is written.
+        let stage = failure.stage.as_ref().and_then(|stage| StageName::new(stage.as_str()).ok());
+        if let Some(place) = stage.and_then(|stage| params.lookup(&stage, &only.loc)) {
+            report = report.at(place);
+        }
+    }
+    for detail in failure.details.iter().filter(|_| failure.details.len() > 1) {
         let stage = failure.stage.as_ref().and_then(|stage| StageName::new(stage.as_str()).ok());
         let written = stage.and_then(|stage| params.lookup(&stage, &detail.loc));
         let key = detail.loc.join(".");

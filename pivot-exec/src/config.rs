@@ -45,6 +45,19 @@ pub struct CacheConfig {
 pub struct CoreConfig {
     /// How many stages run at the same time; the number of processors unless set.
     pub jobs: Option<NonZeroUsize>,
+    /// How much of a run survives when the machine loses power.
+    pub durability: Durability,
+}
+
+/// How much of a run survives when the machine loses power. Whatever is lost runs again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// All of a run that has ended: the file system is synced once at its end.
+    #[default]
+    Batch,
+    /// What the system happens to have written.
+    None,
 }
 
 /// How outputs are brought back into the project.

@@ -167,8 +167,9 @@ fn remember(project: &OpenProject, name: &str, content: ObjectId, hash: CodeHash
     project.state.put(Table::Pipeline, key(name).as_bytes(), &pair.to_le_bytes());
 }
 
+/// The hash also depends on the helper that computes it.
 fn key(name: &str) -> String {
-    format!("extra {name}")
+    format!("extra {} {name}", pivot_fingerprint::package_digest())
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 
 mod config;
 mod durations;
+mod execution;
 mod extras;
 mod facts;
 mod guard;
@@ -48,7 +49,7 @@ mod words;
 mod worker;
 mod zygote;
 
-pub use config::{CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig};
+pub use config::{CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability};
 pub use facts::{PlanError, Planned, make_plan};
 pub use load::{LoadError, LoadOptions, Loaded, StageCode, load};
 pub use outcome::{Event, Outcome, StageFailure, Summary};

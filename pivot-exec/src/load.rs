@@ -191,6 +191,10 @@ fn ask(
     for text in &options.overrides {
         Override::parse(text, remembered.stages.iter().map(|stage| &stage.name))?;
     }
+    if remembered.stages.is_empty() {
+        let file = project.project.definition.file();
+        remembered.notices.push(format!("{file} declares no stage"));
+    }
     let known = remembered.stages.iter().map(|stage| &stage.name);
     for unknown in params.unknown_stages(known) {
         let (name, place) = (unknown.name, unknown.place);

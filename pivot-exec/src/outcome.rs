@@ -18,6 +18,9 @@ pub enum StageFailure {
     /// The stage's process could not be started.
     #[error("the stage's process could not be started")]
     Start(#[source] io::Error),
+    /// The system could not tell how the stage's process ended.
+    #[error("the stage's process could not be watched")]
+    Watch(#[source] io::Error),
     /// Python could not be started.
     #[error(transparent)]
     Helper(HelperError),
@@ -141,6 +144,8 @@ pub enum Outcome {
     FromRunCache,
     /// It failed.
     Failed(Box<StageFailure>),
+    /// It ran when the run was interrupted; what it had written is gone.
+    Stopped,
     /// It was not started, since a stage that it needs failed.
     Blocked {
         /// The name of the stage that failed.
@@ -202,7 +207,13 @@ impl Summary {
     /// Whether everything that was asked for is done.
     pub fn is_success(&self) -> bool {
         let done = |outcome: &Outcome| {
-            !matches!(outcome, Outcome::Failed(_) | Outcome::Blocked { .. } | Outcome::NotStarted)
+            !matches!(
+                outcome,
+                Outcome::Failed(_)
+                    | Outcome::Stopped
+                    | Outcome::Blocked { .. }
+                    | Outcome::NotStarted
+            )
         };
         self.interrupted.is_none() && self.outcomes.iter().all(|(_, outcome)| done(outcome))
     }

@@ -5,9 +5,12 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pivot_cache::{Cache, CheckoutMode, Content, Workspace};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::outcome::StageFailure;
 
@@ -78,19 +81,29 @@ impl Site<'_> {
     }
 
     fn set_aside(&self, path: &str) -> Result<SetAside, StageFailure> {
-        let flat = path.replace('/', "__");
-        let dir = self.root.join(".pivot/saved");
-        let free = |number: u32| {
-            let name = if number == 0 { flat.clone() } else { format!("{flat}.{number}") };
-            let target = dir.join(&name);
-            fs::symlink_metadata(&target).is_err().then_some((name, target))
+        let failed = Self::failure("set aside", path);
+        let moved = || -> io::Result<String> {
+            let parent = Path::new(".pivot/saved").join(path);
+            let parent = parent.parent().map(Path::to_owned).unwrap_or_default();
+            fs::create_dir_all(self.root.join(parent))?;
+            for number in 0_u32.. {
+                let number = if number == 0 { String::new() } else { format!(".{number}") };
+                let saved = format!(".pivot/saved/{path}{number}");
+                // Never onto something that was set aside before, by whomever.
+                match renameat_with(
+                    CWD,
+                    self.root.join(path),
+                    CWD,
+                    self.root.join(&saved),
+                    RenameFlags::NOREPLACE,
+                ) {
+                    Err(Errno::EXIST) => {}
+                    result => return result.map(|()| saved).map_err(io::Error::from),
+                }
+            }
+            Err(io::ErrorKind::AlreadyExists.into())
         };
-        let (name, target): (String, PathBuf) =
-            (0..).find_map(free).expect("some number is not taken");
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::rename(self.root.join(path), &target))
-            .map_err(Self::failure("set aside", path))?;
-        Ok(SetAside { path: path.to_owned(), saved: format!(".pivot/saved/{name}") })
+        Ok(SetAside { path: path.to_owned(), saved: moved().map_err(failed)? })
     }
 
     /// Brings `content` from the cache to `path`, in place of whatever is there.

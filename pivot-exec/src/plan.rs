@@ -168,9 +168,12 @@ fn planned_dep(input: &PlanInput<'_>, decisions: &[Option<Decision>], path: &str
                 if let Some(out) = outs.iter().find(|out| out.path == path) {
                     return DepState::Known(out.content);
                 }
-                // Part of a directory is restored, or a directory around it: what the whole
-                // will be is known only then.
-                restores = Some(writer);
+                // An output of its own that is as it should be stays so. But where part of a
+                // directory is restored, or a directory around the path, what will be there is
+                // known only then.
+                if input.stages[writer.index()].out(path).is_none() {
+                    restores = Some(writer);
+                }
             }
             _ => {}
         }

@@ -29,6 +29,15 @@ impl Interrupt {
     }
 }
 
+fn is_ignored(number: i32) -> bool {
+    // SAFETY: `sigaction` only writes to the zeroed structure, which any bytes make valid.
+    unsafe {
+        let mut current: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(number, std::ptr::null(), &raw mut current) == 0
+            && current.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Receives the ending signals for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -38,13 +47,15 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let kinds = [Interrupt::Interrupt, Interrupt::Terminate, Interrupt::HangUp];
+        // Under `nohup`, and behind `&` in a script, the caller has said which not to heed.
+        let kinds = kinds.into_iter().filter(|kind| !is_ignored(kind.number()));
         let listen = |kind: Interrupt| {
             let (ours, theirs) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             let id = signal_hook::low_level::pipe::register(kind.number(), theirs)?;
             Ok((kind, ours, id))
         };
-        Ok(Self { streams: kinds.into_iter().map(listen).collect::<io::Result<_>>()? })
+        Ok(Self { streams: kinds.map(listen).collect::<io::Result<_>>()? })
     }
 
     /// What to poll for reading.

@@ -22,6 +22,7 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::Deserialize;
 
+use crate::orphans;
 use crate::outcome::StageFailure;
 use crate::zygote::{self, Zygote};
 
@@ -89,17 +90,21 @@ enum Process {
         shell: std::process::Child,
         over: OwnedFd,
     },
+    /// `group` is a note about the child's process group, as soon as it is known.
     Forked {
         zygote: Rc<Zygote>,
         child: zygote::Child,
+        group: Option<String>,
         socket: UnixStream,
     },
 }
 
 /// How a process ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Gone {
     With(ExitStatus),
+    /// It never came to be; this is why.
+    NotStarted(String),
     /// Together with the process that should have told.
     Lost,
 }
@@ -140,7 +145,7 @@ impl Worker {
                 socket.set_nonblocking(true).map_err(StageFailure::Start)?;
                 let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
                 let child = zygote.fork(&request, descriptors).map_err(StageFailure::Start)?;
-                Process::Forked { zygote, child, socket }
+                Process::Forked { zygote, child, group: None, socket }
             }
             Work::Shell { command, directory } => {
                 let shell = start_shell(command, &directory, out_write, err_write)?;
@@ -163,13 +168,26 @@ impl Worker {
         })
     }
 
-    /// The leader of the worker's process group; a zygote looks after its children's itself.
+    /// The leader of the worker's process group; that of a fork is only heard of later.
     pub(crate) fn leader(&self) -> Option<u32> {
         match &self.process {
             Process::Python { helper, .. } => Some(helper.pid()),
             Process::Shell { shell, .. } => Some(shell.id()),
             Process::Forked { .. } => None,
         }
+    }
+
+    /// Takes in what the zygote has reported, of this child and of all others, and returns the
+    /// leader of the worker's process group when it has just become known.
+    ///
+    /// Only this reads from the zygote. Call it on all workers before [`Worker::poll_end`] on any:
+    /// a report that is read between two calls of that would wake nobody any more.
+    pub(crate) fn hear(&mut self) -> Option<u32> {
+        let Process::Forked { zygote, child, group, .. } = &mut self.process else { return None };
+        zygote.pump();
+        let leader = zygote.started(*child)?;
+        *group = orphans::note(leader);
+        Some(leader)
     }
 
     /// Everything that may have news.
@@ -244,7 +262,11 @@ impl Worker {
         if self.was_cancelled {
             return Err(StageFailure::Cancelled);
         }
-        let Gone::With(status) = gone else { return Err(StageFailure::Lost) };
+        let status = match gone {
+            Gone::With(status) => status,
+            Gone::NotStarted(why) => return Err(StageFailure::Start(io::Error::other(why))),
+            Gone::Lost => return Err(StageFailure::Lost),
+        };
         let report = match &self.process {
             Process::Shell { .. } => Some(Ok(StageReport::default())),
             Process::Python { .. } | Process::Forked { .. } => last_result(&self.frames),
@@ -268,10 +290,17 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         self.signal(Signal::KILL);
-        if let (false, Process::Shell { shell, .. }) = (self.is_over, &mut self.process) {
+        self.hear();
+        match &mut self.process {
             // A `Helper` and a zygote reap their processes themselves.
-            let _ = shell.wait();
+            Process::Python { .. } => {}
+            Process::Shell { shell, .. } => drop(shell.wait()),
+            // The zygote may be gone, or be killed before it reads what it is told.
+            Process::Forked { group, .. } => group.iter().for_each(|note| orphans::end(note)),
         }
     }
 }
@@ -309,10 +338,16 @@ impl Process {
     /// How the process ended, if it has. What it left behind in its group is killed: it would go
     /// on writing to the stage's outputs.
     fn reap(&mut self) -> io::Result<Option<Gone>> {
-        if let Self::Forked { zygote, child, .. } = self {
-            zygote.pump();
-            let status = zygote.exit_of(*child).map(Gone::With);
-            return Ok(status.or(zygote.is_dead().then_some(Gone::Lost)));
+        if let Self::Forked { zygote, child, group, .. } = self {
+            return Ok(match zygote.end_of(*child) {
+                Some(zygote::End::With(status)) => Some(Gone::With(status)),
+                Some(zygote::End::NotStarted(why)) => Some(Gone::NotStarted(why)),
+                None if zygote.is_dead() => {
+                    group.iter().for_each(|note| orphans::end(note));
+                    Some(Gone::Lost)
+                }
+                None => None,
+            });
         }
         if !is_readable(self.over())? {
             return Ok(None);

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitStatus;
 
 use pivot_fingerprint::{Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
 };
@@ -32,19 +33,34 @@ pub(crate) struct Zygote {
     next_id: Cell<u64>,
     is_dead: Cell<bool>,
     incoming: RefCell<Vec<u8>>,
-    exits: RefCell<HashMap<u64, ExitStatus>>,
+    started: RefCell<HashMap<u64, u32>>,
+    ends: RefCell<HashMap<u64, End>>,
 }
 
 /// One of the zygote's children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Child(u64);
 
+/// What became of a child.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It ended.
+    With(ExitStatus),
+    /// It could not be made; this is why.
+    NotStarted(String),
+}
+
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Frame {
+    Started {
+        id: u64,
+        pid: u32,
+    },
     Exit {
         id: u64,
         status: i32,
+        error: Option<String>,
     },
     #[serde(other)]
     Other,
@@ -76,7 +92,8 @@ impl Zygote {
             next_id: Cell::new(1),
             is_dead: Cell::new(false),
             incoming: RefCell::default(),
-            exits: RefCell::default(),
+            started: RefCell::default(),
+            ends: RefCell::default(),
         })
     }
 
@@ -97,11 +114,13 @@ impl Zygote {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
         let stream = self.helper.stream();
-        let sent = sendmsg(stream, &[IoSlice::new(header)], &mut ancillary, SendFlags::NOSIGNAL);
+        let header_bytes = [IoSlice::new(header)];
+        let sent =
+            retry_on_intr(|| sendmsg(stream, &header_bytes, &mut ancillary, SendFlags::NOSIGNAL));
         let sent = sent.and_then(|count| send_all(stream.as_fd(), &header[count..]));
         let sent = sent.and_then(|()| send_all(stream.as_fd(), body));
         if let Err(error) = sent {
-            self.is_dead.set(true);
+            self.lose();
             return Err(error.into());
         }
         Ok(Child(id))
@@ -116,13 +135,20 @@ impl Zygote {
     pub(crate) fn pump(&self) {
         let mut buffer = [0_u8; 16 * 1024];
         let mut incoming = self.incoming.borrow_mut();
-        while !self.is_dead.get() {
+        // Of a dead one as well: what it told before still counts.
+        loop {
             match recv(self.helper.stream(), &mut buffer, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => self.is_dead.set(true),
+                Ok((0, _)) => {
+                    self.is_dead.set(true);
+                    break;
+                }
                 Ok((count, _)) => incoming.extend_from_slice(&buffer[..count]),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => break,
-                Err(_) => self.is_dead.set(true),
+                Err(_) => {
+                    self.lose();
+                    break;
+                }
             }
         }
         let mut rest = incoming.as_slice();
@@ -130,20 +156,32 @@ impl Zygote {
             let length = u32::from_le_bytes(*header) as usize;
             let Some((frame, after)) = after.split_at_checked(length) else { break };
             rest = after;
-            if let Ok(Frame::Exit { id, status }) = serde_json::from_slice(frame) {
-                self.exits.borrow_mut().insert(id, ExitStatus::from_raw(status));
+            match serde_json::from_slice(frame) {
+                Ok(Frame::Started { id, pid }) => drop(self.started.borrow_mut().insert(id, pid)),
+                Ok(Frame::Exit { id, status, error }) => {
+                    let status = ExitStatus::from_raw(status);
+                    let end = error.map_or(End::With(status), End::NotStarted);
+                    self.ends.borrow_mut().insert(id, end);
+                }
+                Ok(Frame::Other) | Err(_) => {}
             }
         }
         let kept = rest.to_vec();
         *incoming = kept;
     }
 
-    /// How a child ended, if it has.
-    pub(crate) fn exit_of(&self, child: Child) -> Option<ExitStatus> {
-        self.exits.borrow_mut().remove(&child.0)
+    /// The process id of a child, once, as soon as it is known.
+    pub(crate) fn started(&self, child: Child) -> Option<u32> {
+        self.started.borrow_mut().remove(&child.0)
     }
 
-    /// Whether the zygote itself has ended, and with it all its children.
+    /// What became of a child, once, if it is over.
+    pub(crate) fn end_of(&self, child: Child) -> Option<End> {
+        self.ends.borrow_mut().remove(&child.0)
+    }
+
+    /// Whether the zygote itself has ended, and with it all its children, but not what those have
+    /// started.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead.get()
     }
@@ -153,8 +191,14 @@ impl Zygote {
     pub(crate) fn signal(&self, child: Child, signal: Signal) {
         let frame = json!({ "type": "cancel", "id": child.0, "signal": signal.as_raw() });
         if write_frame(&mut self.helper.stream(), &frame).is_err() {
-            self.is_dead.set(true);
+            self.lose();
         }
+    }
+
+    /// Gives up a zygote that cannot be talked to any more: half a frame may be on its way.
+    fn lose(&self) {
+        self.is_dead.set(true);
+        self.helper.signal(Signal::KILL);
     }
 }
 

@@ -22,8 +22,8 @@ use crate::package::{self, PackageError};
 /// a foreign `pivot` package was found first.
 const PROTOCOL: u32 = 1;
 
-/// The oldest Python that the helper runs on.
-const OLDEST_PYTHON: (u32, u32) = (3, 10);
+/// The status that a Python ends with when it is too old for the helper; see `build.rs`.
+const TOO_OLD: i32 = 64;
 
 /// Where a helper's standard output and standard error go.
 #[derive(Debug)]
@@ -56,11 +56,6 @@ pub struct Hello {
     proto: u32,
     /// Python's version: major, minor, micro.
     pub py: (u32, u32, u32),
-    /// `sys.executable`.
-    pub exe: String,
-    /// `sys.platform`.
-    #[serde(default)]
-    pub platform: String,
 }
 
 /// Why a helper could not be started or did not answer.
@@ -78,12 +73,10 @@ pub enum HelperError {
         source: io::Error,
     },
     /// The interpreter is older than the helper needs.
-    #[error("`{}` is Python {}.{}, and Pivot needs 3.10 or newer", .python.display(), .version.0, .version.1)]
+    #[error("`{}` is too old: Pivot needs Python 3.10 or newer", .python.display())]
     TooOld {
         /// The interpreter.
         python: PathBuf,
-        /// Major and minor version.
-        version: (u32, u32),
     },
     /// The interpreter ended before the helper could speak.
     #[error("`{}` did not start Pivot's helper ({status})", .python.display())]
@@ -172,17 +165,17 @@ impl Helper {
         let frame = match read_frame(&mut self.stream) {
             Err(FrameError::Closed) => {
                 let status = self.wait().map_err(FrameError::Io)?;
-                return Err(HelperError::NoHello { python: self.python.clone(), status });
+                let python = self.python.clone();
+                return Err(match status.code() {
+                    Some(TOO_OLD) => HelperError::TooOld { python },
+                    _ => HelperError::NoHello { python, status },
+                });
             }
             other => other?,
         };
         let hello: Hello = serde_json::from_slice(&frame).map_err(FrameError::Malformed)?;
         if hello.proto != PROTOCOL {
             return Err(HelperError::Foreign { python: self.python.clone() });
-        }
-        let version = (hello.py.0, hello.py.1);
-        if version < OLDEST_PYTHON {
-            return Err(HelperError::TooOld { python: self.python.clone(), version });
         }
         Ok(hello)
     }

@@ -212,15 +212,17 @@ pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspect
 /// there is nothing. These are components that a run has reported as `extras`.
 ///
 /// # Errors
-/// When Python cannot be started or breaks off.
+/// When Python cannot be started, breaks off or fails.
 pub fn digest(
     python: &Interpreter,
     root: &Path,
     names: &[String],
-) -> Result<Vec<Option<CodeHash>>, HelperError> {
+) -> Result<Vec<Option<CodeHash>>, InspectError> {
     #[derive(Deserialize)]
-    struct Digests {
-        hashes: Vec<Option<CodeHash>>,
+    #[serde(tag = "type", rename_all = "lowercase")]
+    enum Answer {
+        Digests { hashes: Vec<Option<CodeHash>> },
+        Failed { error: PythonFailure },
     }
     let options = StartOptions {
         directory: root.to_owned(),
@@ -230,9 +232,11 @@ pub fn digest(
     let mut helper = Helper::start(python, options)?;
     helper.hello()?;
     helper.send(&serde_json::json!({ "type": "digest", "root": root, "names": names }))?;
-    let answer: Digests =
-        serde_json::from_slice(&helper.receive()?).map_err(FrameError::Malformed)?;
-    Ok(answer.hashes)
+    let malformed = |error| HelperError::Frame(FrameError::Malformed(error));
+    match serde_json::from_slice(&helper.receive()?).map_err(malformed)? {
+        Answer::Digests { hashes } => Ok(hashes),
+        Answer::Failed { error } => Err(InspectError::Python(Box::new(error))),
+    }
 }
 
 fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, serde_json::Error> {

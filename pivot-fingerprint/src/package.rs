@@ -34,30 +34,35 @@ pub fn package_digest() -> &'static str {
 /// # Errors
 /// When no directory can be written.
 pub fn unpack() -> Result<PathBuf, PackageError> {
-    let parent = cache_parent();
-    match unpack_below(&parent) {
-        Ok(dir) => Ok(dir),
-        Err(source) => {
-            // A home that cannot be written (a read-only container): a private directory.
-            let user = rustix::process::getuid().as_raw();
-            let fallback = std::env::temp_dir().join(format!("pivot-{user}"));
-            // Anybody may write to the temporary directory: only a folder of our own is trusted.
-            let trusted = fs::symlink_metadata(&fallback)
-                .map_or(true, |found| found.is_dir() && found.uid() == user);
-            if !trusted {
-                return Err(PackageError { dir: parent, source });
-            }
-            unpack_below(&fallback).map_err(|source| PackageError { dir: fallback, source })
-        }
+    if let Some(dir) = cache_parent().and_then(|parent| unpack_below(&parent).ok()) {
+        return Ok(dir);
     }
+    // No home, or one that cannot be written (a read-only container).
+    let user = rustix::process::getuid().as_raw();
+    let private = std::env::temp_dir().join(format!("pivot-{user}"));
+    let unpacked = make_private(&private, user).and_then(|()| unpack_below(&private));
+    unpacked.map_err(|source| PackageError { dir: private, source })
 }
 
-fn cache_parent() -> PathBuf {
+fn cache_parent() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(std::env::temp_dir)
-        .join("pivot")
+    let cache =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("pivot"))
+}
+
+/// Makes `dir` in a place where anybody may write, unless it is there: what others could have put
+/// there is not trusted.
+fn make_private(dir: &Path, user: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(dir)?;
+    if found.is_dir() && found.uid() == user && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write there"))
 }
 
 fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
@@ -105,7 +110,26 @@ fn is_whole(dir: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn only_a_folder_of_our_own_is_trusted() {
+        let tmp = tempfile::tempdir().unwrap();
+        let user = rustix::process::getuid().as_raw();
+        let own = tmp.path().join("own");
+        make_private(&own, user).unwrap();
+        make_private(&own, user).unwrap();
+        assert!(make_private(&own, user + 1).is_err(), "somebody else's");
+
+        let link = tmp.path().join("link");
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        assert!(make_private(&link, user).is_err(), "a link");
+
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(make_private(&own, user).is_err(), "anybody may write there");
+    }
 
     #[test]
     fn a_damaged_copy_is_replaced() {

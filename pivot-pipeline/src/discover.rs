@@ -65,8 +65,11 @@ impl Project {
     ///
     /// # Errors
     ///
-    /// When it has no pipeline file.
+    /// When it has no pipeline file, or its path is not UTF-8 text, which Python is told it in.
     pub fn at(root: &Path) -> Result<Self, PipelineError> {
+        if root.to_str().is_none() {
+            return Err(Problem::RootNotUtf8 { root: root.to_owned() }.into());
+        }
         let definition = definition_in(root)
             .ok_or_else(|| PipelineError::new(Problem::NoDefinition { root: root.to_owned() }))?;
         Ok(Self { root: root.to_owned(), definition })
@@ -144,13 +147,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_not_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let parent = folder(&[]);
+        let root = parent.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("pipeline.py"), "").unwrap();
+        let error = Project::discover(&root).unwrap_err();
+        assert_eq!(
+            printed(&error).replace(&parent.path().display().to_string(), "PARENT"),
+            "error: the project's path is not UTF-8 text: `PARENT/caf\u{fffd}`\n\
+             hint: rename the folder"
+        );
+    }
+
+    #[test]
     fn says_what_is_missing() {
         let root = folder(&["a/x"]);
         let error = Project::discover(&root.path().join("a")).unwrap_err();
         assert_eq!(
             printed(&error).replace(&root.path().display().to_string(), "ROOT"),
             "error: no pipeline found in `ROOT/a` or a folder above it\n\
-             hint: create a pivot.yaml or a pipeline.py, or name the project's folder with -C"
+             hint: `pivot init` makes a first pipeline here; a project elsewhere is named with -C"
         );
         std::fs::create_dir(root.path().join(".pivot")).unwrap();
         let error = Project::discover(&root.path().join("a")).unwrap_err();

@@ -97,6 +97,8 @@ pub enum Problem {
     NoProject { start: PathBuf },
     #[error("the project `{}` has no pipeline", .root.display())]
     NoDefinition { root: PathBuf },
+    #[error("the project's path is not UTF-8 text: `{}`", .root.display())]
+    RootNotUtf8 { root: PathBuf },
     #[error("cannot {action} `{file}`")]
     Io { action: &'static str, file: String, source: io::Error },
 
@@ -233,8 +235,9 @@ impl Problem {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::RootNotUtf8 { .. } => "rename the folder",
             Self::NoProject { .. } => {
-                "create a pivot.yaml or a pipeline.py, or name the project's folder with -C"
+                "`pivot init` makes a first pipeline here; a project elsewhere is named with -C"
             }
             Self::NoDefinition { .. } => "create a pivot.yaml or a pipeline.py there",
             Self::NotUtf8 => "save the file as UTF-8",

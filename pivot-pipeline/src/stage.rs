@@ -116,9 +116,9 @@ pub enum OutKind {
     #[default]
     #[serde(rename = "out")]
     Plain,
-    /// Numbers that `pivot metrics` shows; small, and by default kept in Git instead of the cache.
+    /// Numbers that tell how well a stage did; small, and by default kept in Git instead of the cache.
     Metric,
-    /// Data that `pivot plots` draws.
+    /// Data to be drawn.
     Plot {
         /// The field for the horizontal axis.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -165,7 +165,10 @@ def _missing_hint(name: str, root: str) -> str | None:
                     " `pip install -e .`"
                 )
     package = _PACKAGES.get(top, top)
-    return f"`{top}` is not installed for `{sys.executable}`: `python -m pip install {package}`"
+    return (
+        f"the project has no `{top}.py` or `{top}/`, and no package `{top}` is installed for"
+        f" `{sys.executable}`; if it is a package: `{sys.executable} -m pip install {package}`"
+    )
 
 
 def _modules_in(root: str) -> list[str]:

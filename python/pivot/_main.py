@@ -51,7 +51,10 @@ def main() -> None:
 def _answer_digest(request: Message) -> Message:
     """The hashes of components by their names alone: nothing is imported."""
     root: str = request["root"]
-    hashes = [extra_digest(name, root, os.environ) for name in request["names"]]
+    try:
+        hashes = [extra_digest(name, root, os.environ) for name in request["names"]]
+    except BaseException as error:
+        return {"type": "failed", "error": failed(internal(error), root)}
     return {"type": "digests", "hashes": hashes}
 
 

@@ -67,7 +67,7 @@ class Out:
 
 
 class Metric(Out):
-    """Numbers that ``pivot metrics`` shows and compares, in JSON, YAML or TOML.
+    """Numbers that tell how well a stage did, in JSON, YAML or TOML.
 
     Metrics are small and meant to be read in reviews, so they stay in git: ``cache`` is off.
     """
@@ -80,7 +80,7 @@ class Metric(Out):
 
 
 class Plot(Out):
-    """Data or an image that ``pivot plots`` shows.
+    """Data or an image to be drawn.
 
     ``x`` and ``y`` name the fields of the axes, ``template`` the template that draws them.
     """

@@ -154,18 +154,7 @@ def _move_up(fd: int) -> int:
 
 def hello() -> Message:
     """The first frame: who we are."""
-    is_gil_enabled = getattr(sys, "_is_gil_enabled", None)
-    return {
-        "type": "hello",
-        "proto": 1,
-        "py": list(sys.version_info[:3]),
-        "exe": sys.executable or "",
-        "platform": sys.platform,
-        "impl": sys.implementation.name,
-        "prefix": sys.prefix,
-        "pid": os.getpid(),
-        "gil": True if is_gil_enabled is None else bool(is_gil_enabled()),
-    }
+    return {"type": "hello", "proto": 1, "py": list(sys.version_info[:3])}
 
 
 def to_wire(value: Any) -> Any:

@@ -46,11 +46,14 @@ def run_stage(request: Message, session: Session) -> Message:
         _chdir(os.path.join(root, request.get("cwd") or ""))
         session.stop_recording()
         called = _clock()
-        _call(declaration.function, arguments, named)
+        try:
+            _call(declaration.function, arguments, named)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise
         _join_threads()
     except SystemExit as error:
-        if error.code not in (None, 0):
-            return _failed(_exit_error(error, root), started, called)
+        return _failed(_exit_error(error, root), started, called)
     except PivotError as error:
         return _failed(_declaration_error(error, root), started, called)
     except BaseException as error:

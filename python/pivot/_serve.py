@@ -6,13 +6,15 @@ survive a fork after an import and hang after they have run something.
 
 Frames from the ``pivot`` program: ``run`` with an ``id``, a ``request`` and three descriptors
 (result socket, standard output, standard error), and ``cancel`` with an ``id`` and a ``signal``.
-Back comes ``exit`` with the ``id`` and the wait status of each child.
+Back comes ``started`` with the ``id`` and the ``pid`` of each child, and ``exit`` with the ``id``
+and the wait ``status``; an ``error`` in it says why there never was a child.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -30,6 +32,7 @@ from pivot._declare import DECLARED
 from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+_NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
 
 class Server:
@@ -78,14 +81,18 @@ class Server:
         return None
 
     def _fork(self, number: int, request: Message, fds: list[int]) -> Callable[[], NoReturn] | None:
+        if len(fds) != 3:
+            # The system leaves out the descriptors that this process has no room for.
+            self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+            return None
         parent = os.getpid()
-        process = os.fork()
+        try:
+            process = os.fork()
+        except OSError as error:
+            self._refuse(number, error)
+            return None
         if process:
-            with contextlib.suppress(OSError):
-                os.setpgid(process, process)  # the child does the same: whoever is first
-            ended = os.pidfd_open(process)
-            self._children[number] = (process, ended)
-            self._poll.register(ended, select.POLLIN)
+            self._watch(number, process)
             return None
         os.setpgid(0, 0)
         if self._set_death_signal is not None:
@@ -110,6 +117,26 @@ class Server:
 
         return work
 
+    def _watch(self, number: int, process: int) -> None:
+        """Takes a new child in, or ends it where its end could not be noticed."""
+        with contextlib.suppress(OSError):
+            os.setpgid(process, process)  # the child does the same: whoever is first
+        try:
+            ended = os.pidfd_open(process)
+        except OSError as error:
+            _kill_group(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            self._refuse(number, error)
+            return
+        self._children[number] = (process, ended)
+        self._poll.register(ended, select.POLLIN)
+        self._tell({"type": "started", "id": number, "pid": process})
+
+    def _refuse(self, number: int, error: OSError) -> None:
+        """Tells that there is no child; the others run on."""
+        why = error.strerror or str(error)
+        self._tell({"type": "exit", "id": number, "status": _NOT_STARTED, "error": why})
+
     def _reap(self, ended: int) -> None:
         number = next(n for n, (_, descriptor) in self._children.items() if descriptor == ended)
         process, _ = self._children.pop(number)
@@ -119,7 +146,10 @@ class Server:
         # yet, so the group's number still belongs to it.
         _kill_group(process, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
-        body = encode({"type": "exit", "id": number, "status": status})
+        self._tell({"type": "exit", "id": number, "status": status})
+
+    def _tell(self, frame: Message) -> None:
+        body = encode(frame)
         try:
             self._connection.sendall(struct.pack("<I", len(body)) + body)
         except OSError as error:
@@ -168,7 +198,7 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
     what it left open is closed: its modules are let go, so their objects are finalized.
     """
     with contextlib.suppress(BaseException):
-        atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter's end, but for the rest of it
+        atexit._run_exitfuncs()  # the interpreter's end, but for the rest of it
     with contextlib.suppress(BaseException):
         DECLARED.clear()
         for name in sys.modules.keys() - preloaded:
@@ -193,7 +223,7 @@ def _reseed() -> None:
 
 
 def _prctl() -> Callable[[int], object] | None:
-    """What sets the signal that a process gets when its parent ends, where there is such a thing."""
+    """What sets the signal that a process gets when its parent ends, where there is one."""
     try:
         import ctypes
 

@@ -299,7 +299,7 @@ class Failure(RunTestCase):
         self.write("pipeline.py", "import not_there\n")
         error = self.run_request().answer["error"]
         self.assertEqual((error["type"], error["file"]), ("ModuleNotFoundError", "pipeline.py"))
-        self.assertIn("pip install not_there", error["hint"])
+        self.assertIn("no package `not_there`", error["hint"])
 
     def test_exception_groups_and_notes(self):
         if sys.version_info < (3, 11):

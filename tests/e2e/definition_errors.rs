@@ -230,7 +230,7 @@ fn no_pipeline_at_all() {
     insta::assert_snapshot!(project().pivot("run").errors(), @r"
     exit: 1
     error: no pipeline found in `[root]` or a folder above it
-    hint: create a pivot.yaml or a pipeline.py, or name the project's folder with -C
+    hint: `pivot init` makes a first pipeline here; a project elsewhere is named with -C
     ");
     insta::assert_snapshot!(project().file(".pivot/config.yaml", "").pivot("run").errors(), @r"
     exit: 1

@@ -31,7 +31,7 @@ fn every_line_is_an_event_and_the_last_one_sums_up() {
     started two -
     printed two -
     ended two failed
-    ended three blocked
+    ended three not started
     summary - -
     ");
     assert_eq!(finished.stderr(), "", "a program reads standard output only");

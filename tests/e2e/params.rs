@@ -212,8 +212,8 @@ train:
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
     error: stage `train`: param `lerning_rate`: `TrainParams` has no field `lerning_rate`; did you mean `learning_rate`?
+      --> params.yaml:3:3
       --> pipeline.py:9
-      params.yaml:3:3: lerning_rate: `TrainParams` has no field `lerning_rate`; did you mean `learning_rate`?
     ");
 }
 
@@ -232,7 +232,7 @@ def train(out, lr):
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
     error: stage `train`: param `momentum`: `train` has no argument `momentum`
+      --> params.yaml:1:9
       --> pipeline.py:4
-      params.yaml:1:9: momentum: `train` has no argument `momentum`
     ");
 }

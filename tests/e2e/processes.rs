@@ -1,6 +1,6 @@
 //! Stages that behave badly: the run ends with a verdict that names them.
 
-use crate::support::{Project, is_alive, project};
+use crate::support::{Project, eventually, is_alive, project};
 
 const EXECUTORS: [&str; 2] = ["warm", "spawn"];
 
@@ -87,6 +87,43 @@ fn an_exit_that_says_that_all_is_well() {
     succeeds("open(out, 'w').write('all')\nsys.exit(0)", |project| {
         assert_eq!(project.read("out.txt"), "all");
     });
+}
+
+#[test]
+fn an_exit_waits_for_threads_like_any_end() {
+    let body = r#"
+import threading, time
+def append():
+    time.sleep(0.2)
+    with open(out, 'a') as file:
+        file.write(', appended')
+with open(out, 'w') as file:
+    file.write('written')
+threading.Thread(target=append).start()
+sys.exit(0)
+"#;
+    succeeds(body, |project| {
+        assert_eq!(project.read("out.txt"), "written, appended");
+        let again = project.pivot("run").succeeds();
+        assert_eq!(again.counts(), "2 stages: 2 unchanged ([time])");
+    });
+}
+
+#[test]
+fn the_loss_of_the_process_that_stages_are_forked_from() {
+    let body = r#"
+child = subprocess.Popen(['sleep', '1000'])
+with open('child.pid', 'w') as file:
+    file.write(f'{child.pid}')
+os.kill(os.getppid(), 9)
+child.wait()
+"#;
+    let project = stage_that(body);
+    let finished = project.pivot("run -k -j 1 --executor warm").exits(1);
+    finished.says("FAIL  bad: was lost").does_not_say("panicked");
+    assert_eq!(project.read("good.txt"), "right");
+    let child = project.read("child.pid").parse().unwrap();
+    eventually("what the stage started is ended", || !is_alive(child));
 }
 
 #[test]

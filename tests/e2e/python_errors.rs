@@ -36,7 +36,7 @@ fn a_module_that_is_not_there() {
     exit: 1
     error: stage `train`: there is no module `stages`
       --> pivot.yaml:2
-    hint: `stages` is not installed for `[python]`: `python -m pip install stages`
+    hint: the project has no `stages.py` or `stages/`, and no package `stages` is installed for `[python]`; if it is a package: `[python]`
     ");
 }
 
@@ -66,7 +66,7 @@ fn an_import_that_fails() {
       File "[root]/steps.py", line 1, in <module>
         import no_such_library
     ModuleNotFoundError: No module named 'no_such_library'
-    hint: `no_such_library` is not installed for `[python]`: `python -m pip install no_such_library`
+    hint: the project has no `no_such_library.py` or `no_such_library/`, and no package `no_such_library` is installed for `[python]`; if it is a package: `[python]`
     "#);
 }
 
@@ -216,6 +216,22 @@ fn no_python_at_all() {
     exit: 1
     error: no Python was found
     hint: activate a virtual environment, make one in `.venv`, or name an interpreter with `--python`
+    ");
+}
+
+#[test]
+fn a_python_that_is_too_old() {
+    use std::os::unix::fs::PermissionsExt;
+
+    // It ends as the helper's first lines do where they find an old Python.
+    let project = yaml_project().file("stages.py", "def train(out): pass\n");
+    project.write("old-python", "#!/bin/sh\nexit 64\n");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(project.path("old-python"), executable).unwrap();
+    insta::assert_snapshot!(project.pivot("--python ./old-python run").errors(), @r"
+    exit: 1
+    error: `[root]/old-python` is too old: Pivot needs Python 3.10 or newer
+    hint: name a newer one with `--python`, or activate a newer virtual environment
     ");
 }
 

@@ -134,7 +134,7 @@ fn a_failure_names_the_stage_and_blocks_what_depends_on_it() {
     --- the end of what `twice` printed
     sorry
     ---
-    skip  end: upstream 'twice' failed
+    not started  end: upstream 'twice' failed
     ");
     assert!(project.has_lock("upper") && !project.has_lock("twice") && !project.has_lock("end"));
     project.pivot("run -j 1 end").exits(1).says("twice");
@@ -156,7 +156,7 @@ stages:
     --- stderr
     run   bad: No previous run
     FAIL  bad: ended with exit code 1
-    skip  worse: upstream 'bad' failed
+    not started  worse: upstream 'bad' failed
     ");
     assert!(project.ran().is_empty());
     insta::assert_snapshot!(project.pivot("run -j 1 --keep-going"), @r"

@@ -75,7 +75,7 @@ stages:
     exit: 1
     run   copy: No previous run
     FAIL  copy: its dependency `a` changed while it ran
-    hint: run again; nothing was recorded for this stage
+    hint: run again; if the stage writes it by itself, declare it as an output
     ");
     assert!(!project.has_lock("copy"));
     project.pivot("run").succeeds();

@@ -145,7 +145,7 @@ fn status_shows_what_a_run_would_do() {
 #[test]
 fn doctor_finds_all_well() {
     let finished = new_project().pivot("doctor").succeeds();
-    finished.says("ok      the pipeline has 4 stages").does_not_say("problem");
+    finished.says("ok      stages in the pipeline: 4").does_not_say("problem");
 }
 
 #[test]

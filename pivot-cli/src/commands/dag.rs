@@ -9,10 +9,10 @@ use crate::report::Report;
 use crate::show::output;
 use crate::{Global, project};
 
-/// Draw who needs whom
+/// Show which stages each stage needs
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Stages to draw, with all that they need [default: all]
+    /// Stages, base names, patterns or outputs' paths, with all that they need [default: all]
     #[arg(value_name = "STAGES")]
     stages: Vec<String>,
     /// How to draw

@@ -1,27 +1,27 @@
 //! `pivot doctor`: is everything there that a run needs?
 
-use pivot_fingerprint::{Helper, Interpreter, Search, StartOptions, StreamTo};
+use pivot_fingerprint::{Helper, Interpreter, InterpreterError, Search, StartOptions, StreamTo};
 
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::show::output;
 use crate::{Global, project};
 
-/// Check Python, the pipeline and the machine
+/// Check which Python is used and whether the pipeline can be loaded
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
 pub(crate) fn run(global: &Global, _: &Arguments) -> Result<Exit, Report> {
     let project = project::open(global)?;
-    let mut is_well = true;
-    let mut say = |good: bool, what: String| {
-        is_well &= good;
+    let is_well = std::cell::Cell::new(true);
+    let say = |good: bool, what: String| {
+        is_well.set(is_well.get() && good);
         output::data(&format!("{} {what}\n", if good { "ok     " } else { "problem" }));
     };
     let root = project.root().display();
     say(true, format!("project {root}, defined in {}", project.project.definition.file()));
     if let Some(notice) = project.state.notice() {
-        say(true, format!("state: {notice}"));
+        output::data(&format!("note    state: {notice}\n"));
     }
 
     let search = Search::from_environment(project.root())
@@ -36,25 +36,36 @@ pub(crate) fn run(global: &Global, _: &Arguments) -> Result<Exit, Report> {
                 say(true, format!("python {}, {} ({verdict})", path.display(), candidate.reason));
             }
             (None, Some(path)) => {
+                is_chosen = true;
                 say(false, format!("python {}, {}: cannot run", path.display(), candidate.reason));
             }
             (None, None) => {}
         }
     }
-    match Interpreter::find(&search) {
-        Err(error) => say(false, error.to_string()),
-        Ok(python) => match greet(&python, &project) {
-            Ok(version) => say(true, format!("the helper starts on Python {version}")),
-            Err(error) => say(false, Report::of(&error).text().trim_end().to_owned()),
-        },
-    }
-    match project::load(global, &project, &[]) {
-        Ok(loaded) => {
-            say(true, format!("the pipeline has {} stages", loaded.pipeline.stages().len()));
+    let greeting = match Interpreter::find(&search) {
+        // A broken one is in the list above.
+        Err(InterpreterError::Broken { .. }) => None,
+        Err(error) => {
+            say(false, error.to_string());
+            None
         }
-        Err(report) => say(false, report.text().trim_end().to_owned()),
+        Ok(python) => Some(greet(&python, &project)),
+    };
+    match greeting {
+        Some(Ok(version)) => say(true, format!("the helper starts on Python {version}")),
+        Some(Err(error)) => say(false, error.to_string()),
+        None => {}
     }
-    Ok(if is_well { Exit::Done } else { Exit::NotDone })
+    // Without a Python that works, a pipeline of shell commands still loads.
+    if is_well.get() {
+        match project::load(global, &project, &[]) {
+            Ok(loaded) => {
+                say(true, format!("stages in the pipeline: {}", loaded.pipeline.stages().len()));
+            }
+            Err(report) => say(false, report.text().trim_end().to_owned()),
+        }
+    }
+    Ok(if is_well.get() { Exit::Done } else { Exit::NotDone })
 }
 
 fn greet(

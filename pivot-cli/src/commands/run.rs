@@ -20,7 +20,7 @@ use crate::{Global, project};
 /// `train@bert`), a pattern (`'train@*'`) or an output's path.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// What to run
+    /// Stages, base names of variants, patterns or outputs' paths [default: all stages]
     #[arg(value_name = "STAGES")]
     stages: Vec<String>,
     /// Only show what would run
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Run the named stages alone, without those they need
     #[arg(short, long, requires = "stages")]
     single_stage: bool,
-    /// Run the selected stages even if nothing changed
+    /// Run the named stages and those they need even if nothing changed (with -s the named alone)
     #[arg(short, long)]
     force: bool,
     /// After a failure go on with all that does not depend on the failed stage
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// How many stages may run at the same time [default: the number of processors]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Give a stage another param for this run
+    /// Give a stage, or all variants of a base name, another param for this run; may be repeated
     #[arg(short = 'S', long = "set", value_name = "STAGE.KEY=VALUE")]
     set: Vec<String>,
     /// How Python stages are executed
@@ -149,21 +149,20 @@ fn show_summary(arguments: &Arguments, summary: &Summary) {
 
 /// The number of stages for each way to end, without the ways that no stage ended.
 fn tally(summary: &Summary) -> Vec<(&'static str, usize)> {
-    let words =
-        ["ran", "restored", words::UNCHANGED_RUN_CACHE, words::UNCHANGED, "failed", "not started"];
-    let mut counts = words.map(|word| (word, 0));
-    for (_, outcome) in &summary.outcomes {
-        counts[match outcome {
-            Outcome::Ran { .. } => 0,
-            Outcome::Restored => 1,
-            Outcome::FromRunCache => 2,
-            Outcome::Unchanged => 3,
-            Outcome::Failed(_) => 4,
-            Outcome::Blocked { .. } | Outcome::NotStarted => 5,
-        }]
-        .1 += 1;
-    }
-    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    let order = [
+        "ran",
+        "restored",
+        words::UNCHANGED_RUN_CACHE,
+        words::UNCHANGED,
+        "failed",
+        "stopped",
+        "not started",
+    ];
+    let count = |word: &&'static str| {
+        let ended_so = |(_, outcome): &&(String, Outcome)| outcome_word(outcome) == *word;
+        (*word, summary.outcomes.iter().filter(ended_so).count())
+    };
+    order.iter().map(count).filter(|(_, count)| *count > 0).collect()
 }
 
 /// The one line with which every run ends.
@@ -180,12 +179,12 @@ fn counts(summary: &Summary) -> String {
 fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Ran { .. } => "ran",
-        Outcome::Unchanged => "unchanged",
+        Outcome::Unchanged => words::UNCHANGED,
         Outcome::Restored => "restored",
-        Outcome::FromRunCache => "unchanged (run cache)",
+        Outcome::FromRunCache => words::UNCHANGED_RUN_CACHE,
         Outcome::Failed(_) => "failed",
-        Outcome::Blocked { .. } => "blocked",
-        Outcome::NotStarted => "not started",
+        Outcome::Stopped => "stopped",
+        Outcome::Blocked { .. } | Outcome::NotStarted => "not started",
     }
 }
 

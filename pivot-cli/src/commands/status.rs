@@ -8,7 +8,7 @@ use crate::{Global, project};
 /// Show what a run would do
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Stages to look at, with all that they need [default: all]
+    /// Stages, base names, patterns or outputs' paths, with all that they need [default: all]
     #[arg(value_name = "STAGES")]
     stages: Vec<String>,
     /// Say in full why each stage would run

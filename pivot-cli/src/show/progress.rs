@@ -67,6 +67,7 @@ impl Progress {
                 self.note(&format!("done  {stage} in {}", seconds(*elapsed)));
             }
             Outcome::Unchanged | Outcome::NotStarted => {}
+            Outcome::Stopped => self.note(&format!("stop  {stage}")),
             Outcome::Restored => {
                 self.note(&format!("done  {stage}: outputs restored from the cache"))
             }
@@ -74,7 +75,7 @@ impl Progress {
                 self.note(&format!("done  {stage}: {}", words::UNCHANGED_RUN_CACHE));
             }
             Outcome::Blocked { upstream } => {
-                self.note(&format!("skip  {stage}: {}", words::upstream_failed(upstream)));
+                self.note(&format!("not started  {stage}: {}", words::upstream_failed(upstream)));
             }
             Outcome::Failed(failure) => self.failed(stage, failure, tail),
         }
@@ -122,7 +123,10 @@ pub(crate) fn hint(failure: &StageFailure) -> Option<String> {
         StageFailure::OutputOutside { link, .. } => {
             Some(format!("make `{link}` a real folder, or give the stage another output"))
         }
-        StageFailure::InputChanged { .. } | StageFailure::SourceChanged { .. } => {
+        StageFailure::InputChanged { .. } => {
+            Some("run again; if the stage writes it by itself, declare it as an output".to_owned())
+        }
+        StageFailure::SourceChanged { .. } => {
             Some("run again; nothing was recorded for this stage".to_owned())
         }
         _ => None,

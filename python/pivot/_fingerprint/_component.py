@@ -53,6 +53,7 @@ class Component:
         "reads_texts",
         "runs_programs",
         "strings",
+        "writes_environment",
     )
 
     def __init__(self, key: Key) -> None:
@@ -75,6 +76,7 @@ class Component:
         self.opaque = False
         self.reads_texts = False
         self.reads_environment = False
+        self.writes_environment = False
         self.runs_programs = False
 
     def note(self, text: str, file: str | None, line: int | None) -> None:

@@ -178,11 +178,13 @@ _ENVIRONMENT_READERS = frozenset(
     ]
 )
 _ENVIRONMENT_CALLS = re.compile(r"(os|posix)\.(system|popen|exec|spawn|posix_spawn|path\.expand)")
-# A call that also binds its result is an effect only if it is named like one.
-_VERBS = re.compile(
-    r"(^|\.)_?(set|seed|reset|put|register|install|patch|enable|disable|use|configure|filter"
-    r"|simplefilter|getcontext|chdir|umask|insert|append|update|unset)\w*$"
-)
+# Words in the names of functions that change a setting or register something.
+_STARTS = (
+    "set", "seed", "reset", "put", "register", "unregister", "install", "patch", "monkey",
+    "enable", "disable", "use", "config", "option", "filter", "simplefilter", "getcontext",
+    "chdir", "umask", "nice", "insert", "append", "update", "unset", "add", "init", "apply",
+    "activate", "autolog", "login", "load", "signal", "hook",
+)  # fmt: skip
 
 
 class _Effect(NamedTuple):
@@ -314,6 +316,8 @@ class Effects:
             if not nodes:
                 return None
             decorated = node.name
+            # A decorator that gives the function back as it is has done something else with it.
+            binding = not _is_unchanged(module, node)
         elif isinstance(node, ast.Expr):
             if not _has_call(node.value) or _declares_stage(module, node.value):
                 return None
@@ -333,7 +337,7 @@ class Effects:
         else:
             return None
         component, digest = self._digest(module, nodes, None, mode)
-        footprint = self._footprint(component, strong=binding and decorated is None, mode=mode)
+        footprint = self._footprint(component, strong=binding, mode=mode)
         if not footprint:
             return None
         if decorated is not None:
@@ -362,35 +366,33 @@ class Effects:
         return component, encoder.run(steps())
 
     def _footprint(self, component: Component, *, strong: bool, mode: Mode) -> frozenset[str]:
-        """What the statement may change: distributions, modules, the environment, the process."""
-        if component.libraries.keys() == {"builtins.print"} and not component.edges:
+        """What the statement may change: distributions, modules, the environment, the process.
+
+        Where its purpose is an effect (not ``strong``), whatever library it calls directly may be
+        changed; in the functions that it calls, only what is named like a change counts.
+        """
+        if "builtins.print" in component.libraries and not strong:
             return frozenset()
         found: set[str] = set()
+        for dotted in component.libraries:
+            found.update(self._changes(dotted, strong))
+        if component.writes_environment:
+            found.add(ENVIRONMENT)
         met: set[Key] = set()
-        pending = list(component.edges)
-        parts = [component]
+        pending = [(key, strong or key.kind != "const") for key in component.edges]
         while pending:
-            key = pending.pop()
+            key, named = pending.pop()
             if key in met:
                 continue
             met.add(key)
-            if key.kind == "env":
-                if not strong:
-                    found.add(ENVIRONMENT)
-                continue
             if key.kind not in ("func", "class", "const"):
                 continue
             inner = self.graph.component(key, mode)
-            parts.append(inner)
-            pending.extend(inner.edges)
-        direct = True
-        for part in parts:
-            if direct and not strong and "builtins.print" in part.libraries:
-                direct = False
-                continue
-            direct = False
-            for dotted in part.libraries:
-                found.update(self._changes(dotted, strong))
+            for dotted in inner.libraries:
+                found.update(self._changes(dotted, named))
+            if inner.writes_environment:
+                found.add(ENVIRONMENT)
+            pending.extend((edge, True) for edge in inner.edges)
         return frozenset(found)
 
     def _changes(self, dotted: str, strong: bool) -> Iterable[str]:
@@ -401,7 +403,7 @@ class Effects:
             return ()
         if _HARMLESS.match(dotted):
             return ()
-        if strong and not _VERBS.search(dotted):
+        if strong and not _is_verb(dotted):
             return ()
         if "." not in dotted and dotted in sys.modules:
             return ()  # the module itself, as in `import json` in a body
@@ -476,8 +478,23 @@ class Effects:
         return known
 
 
+def _is_verb(dotted: str) -> bool:
+    """Whether a function is named like one that changes something."""
+    name = dotted.rpartition(".")[2].lower()
+    return any(word.startswith(_STARTS) for word in name.split("_"))
+
+
 def _has_call(node: ast.AST) -> bool:
     return any(isinstance(inner, (ast.Call, ast.Await, ast.NamedExpr)) for inner in ast.walk(node))
+
+
+def _is_unchanged(module: str, node: ast.stmt) -> bool:
+    """Whether a decorated function is bound as it was defined."""
+    if isinstance(node, ast.ClassDef):
+        return False
+    name = getattr(node, "name", "")
+    value = vars(sys.modules[module]).get(name)
+    return type(value) is types.FunctionType and value.__code__.co_name == name
 
 
 def _declares_stage(module: str, node: ast.AST) -> bool:

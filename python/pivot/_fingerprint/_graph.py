@@ -18,7 +18,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from . import _arrays, _callables, _classes, _values
+from . import _arrays, _callables, _classes, _instances, _values
 from ._component import Component, Key, Mode
 from ._encoder import HANDLERS, Encoder, Handler, Steps, Task, is_scalar, type_name
 from ._evaluate import Environment, Evaluator, Meaning
@@ -449,8 +449,8 @@ class Graph(Owners, UserModules):
         if owner == "pivot":
             return _pivot_object
         if owner == "user":
-            return _values.instance
-        return _values.library_instance
+            return _instances.instance
+        return _instances.library_instance
 
     # ------------------------------------------------------------------ modules
 

@@ -71,7 +71,8 @@ class Manifests:
         found: list[Key] = []
         components = list(reached.values())
         if any(component.imports_by_name for component in components):
-            for text in sorted({text for component in components for text in component.strings}):
+            texts = {text for component in components for text in component.strings}
+            for text in sorted({text.partition(":")[0] for text in texts}):
                 is_name = text.isascii() and all(map(str.isidentifier, text.split(".")))
                 if is_name and self.graph.is_user_module_name(text):
                     found.append(self.graph.whole_module(sys.modules[text]))

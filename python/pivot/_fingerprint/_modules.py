@@ -27,6 +27,8 @@ class UserModules:
         """Entered while user code runs for an import."""
         self.looked_up: Callable[[str, Any], None] = _ignore
         """Told of each name that is looked for without an import."""
+        self.listed: Callable[[str], None] = _ignore_folder
+        """Told of each folder whose entries count."""
         self._loads: dict[str, str] = {}
         self._user_modules: list[types.ModuleType] | None = None
 
@@ -58,6 +60,19 @@ class UserModules:
                 if os.path.isfile(path) and self.roots.is_user(path):
                     return Key("file", "", self.roots.relative(path))
         return None
+
+    def package_files(self, package: types.ModuleType) -> list[Key]:
+        """The modules directly in a package, loaded or not."""
+        found: list[Key] = []
+        for folder in list(package.__path__) if hasattr(package, "__path__") else []:
+            self.listed(folder)
+            for entry in sorted(os.listdir(folder)):
+                path = os.path.join(folder, entry)
+                inner = os.path.join(path, "__init__.py")
+                path = inner if os.path.isfile(inner) else path
+                if path.endswith(".py") and os.path.isfile(path) and self.roots.is_user(path):
+                    found.append(Key("file", "", self.roots.relative(path)))
+        return found
 
     def find_kind(self, name: str) -> str:
         """What an import of this name would find, without importing libraries."""
@@ -142,6 +157,10 @@ class UserModules:
                 if isinstance(file, str) and self.roots.is_user(file):
                     found.append(module)
         return found
+
+
+def _ignore_folder(folder: str) -> None:
+    """Stands in where nobody records listings."""
 
 
 def _ignore(name: str, path: Any) -> None:

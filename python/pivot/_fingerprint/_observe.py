@@ -7,10 +7,12 @@ several times slower, so the code that started is not known there.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
 from collections.abc import Container
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
@@ -18,6 +20,10 @@ from ._record import Recorder
 from ._roots import Roots
 
 __all__ = ["Observer"]
+
+# How far a lambda is looked for in tables and closures.
+_HELD_MAX = 1_000
+_DEPTH_MAX = 4
 
 
 class Observer:
@@ -77,7 +83,8 @@ class Observer:
             Whether the code that started is known (Python 3.12 and later).
         ``code``
             ``{file, module, name, line}`` of each function of the user that started; ``file`` is
-            project-relative.
+            project-relative. A lambda of the top level has the name that its module binds it, or
+            the table that holds it, to.
         ``modules``, ``packages``
             User modules, and top-level names of other modules, that the run imported.
         ``files``
@@ -98,6 +105,10 @@ class Observer:
             name = getattr(item, "co_qualname", item.co_name)
             if item.co_name == "<module>":
                 continue
+            if name.startswith("<"):
+                # A lambda at the top level goes by the name that leads to it.
+                module = sys.modules.get(names.get(item.co_filename) or "")
+                name = _binding(module, item) or name
             code.append(
                 {
                     "file": self.roots.relative(item.co_filename),
@@ -137,3 +148,31 @@ class Observer:
     def _shown(self, path: str) -> str:
         inside = path.startswith(self.roots.root + os.sep)
         return self.roots.relative(path) if inside else path
+
+
+def _binding(module: ModuleType | None, code: CodeType) -> str | None:
+    """The name in a module that leads to a function of this code, by itself or in containers."""
+    for bound, value in list(vars(module).items()) if module is not None else ():
+        pending: list[tuple[Any, int]] = [(value, 0)]
+        for _ in range(_HELD_MAX):
+            if not pending:
+                break
+            item, depth = pending.pop()
+            kind = type(item)
+            inner: list[Any] = []
+            if kind is FunctionType:
+                if item.__code__ is code or code in item.__code__.co_consts:
+                    return bound
+                inner = [*(item.__defaults__ or ()), getattr(item, "__wrapped__", None)]
+                for cell in item.__closure__ or ():
+                    with contextlib.suppress(ValueError):
+                        inner.append(cell.cell_contents)
+            elif kind is dict:
+                inner = list(item.values())
+            elif kind in (list, tuple, set, frozenset):
+                inner = list(item)
+            elif kind is functools.partial:
+                inner = [item.func, *item.args, *item.keywords.values()]
+            if depth < _DEPTH_MAX:
+                pending += [(one, depth + 1) for one in inner[:_HELD_MAX]]
+    return None

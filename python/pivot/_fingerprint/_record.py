@@ -8,6 +8,7 @@ An audit hook cannot be removed again, so one is installed once and switched by 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from os.path import isabs, join, normpath
@@ -32,7 +33,7 @@ _UNREPLAYABLE = {
     "os.spawn": "starts a program",
     "socket.connect": "connects to the network",
 }
-_NO_FILES = ("/proc/", "/dev/", "/sys/")
+_NO_FILES = re.compile(r"/(proc|sys|dev(?!/shm/))/")
 
 _active: Recorder | None = None
 _hooked = False
@@ -146,7 +147,7 @@ class Recorder:
     def open(self, path: Any, mode: Any, flags: Any) -> None:
         """A file is about to be opened."""
         text = _text_path(path)
-        if text is None or text.endswith(".pyc") or text.startswith(_NO_FILES):
+        if text is None or text.endswith(".pyc") or _NO_FILES.match(text):
             return
         writes = (
             any(letter in mode for letter in "wax+")
@@ -163,7 +164,7 @@ class Recorder:
     def list(self, path: Any) -> None:
         """A folder is about to be listed."""
         text = _text_path(os.curdir if path is None else path)
-        if text is None or text in self.listed or text.startswith(_NO_FILES):
+        if text is None or text in self.listed or _NO_FILES.match(text):
             return
         frame = sys._getframe(2)
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -171,6 +172,10 @@ class Recorder:
         inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
         if self._by_user(frame) or (inside and self.roots.kind(join(text, "x")) == "user"):
             self.listed[text] = stat_tuple(text)
+
+    def count_listing(self, folder: str) -> None:
+        """The entries of this folder are part of a fingerprint."""
+        self.listed.setdefault(folder, stat_tuple(folder))
 
     def unreplayable(self, event: str) -> None:
         """Something happened whose result cannot be checked by looking at files."""

@@ -36,7 +36,9 @@ _SUFFIXES = (
     ".jl",
     ".sql",
 )
-SCRIPT = re.compile(r"\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*$|-m ")
+SCRIPT = re.compile(
+    r"\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*(:\w+)?$|-m "
+)
 _STARTERS = re.compile(
     r"(subprocess|runpy|multiprocessing|pty|pexpect|sh|plumbum|invoke|asyncio)(\.|$)"
     r"|(os|posix)\.(system|popen|exec|spawn|posix_spawn)|builtins\.(exec|eval|compile)$"

@@ -109,6 +109,7 @@ class Session:
                 graph = Graph(self.roots, self._sources, self._packages)
                 graph.importing = self._importing
                 graph.looked_up = self._recorder.lookup
+                graph.listed = self._recorder.count_listing
                 graph.patched = patched
                 graph.freeze_user_modules()
                 self._manifests = Manifests(graph, self._packages_setting)

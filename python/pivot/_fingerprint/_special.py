@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -85,6 +86,9 @@ class SpecialNames(Evaluator):
 
     def _environment(self, rest: list[str], use: Use) -> None:
         how, node = use.context
+        changes = how == "subscript" and not isinstance(node.ctx, ast.Load)
+        if changes or rest[:1] in (["setdefault"], ["update"], ["pop"], ["clear"]):
+            self.component.writes_environment = True
         if not rest and how == "subscript":
             self._environment_keys(self.evaluate(node.slice, use.scope))
         elif rest[:1] in (["get"], ["setdefault"], ["pop"], ["__getitem__"]) and how == "call":
@@ -202,6 +206,10 @@ class SpecialNames(Evaluator):
         names = self.evaluate(call.args[0], use.scope) if call.args else None
         if names is None or not all(isinstance(name, str) for name in names):
             title = ast.unparse(call.args[0]) if call.args else ""
+            package = self._package_prefix(call.args[0], use.scope) if call.args else None
+            if package is not None:
+                self._whole_package(package, title, use.line)
+                return
             self.everything(f"it imports the module named by `{title}`", use.line)
             self.component.imports_by_name = True
             return
@@ -221,6 +229,39 @@ class SpecialNames(Evaluator):
             self.whole(module, absolute, f"{absolute} is imported by a call", use.line)
 
     _call_import = _call_import_module
+
+    def _package_prefix(self, node: ast.expr, scope: Scope) -> str | None:
+        """The package in ``"plugins." + name`` and ``f"plugins.{name}"``."""
+        first: ast.expr | None = None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
+            first = node.left
+        elif isinstance(node, ast.JoinedStr) and node.values:
+            first = node.values[0]
+            if isinstance(first, ast.FormattedValue):
+                return None
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            first = node.func.value if node.func.attr == "format" else None
+        values = self.evaluate(first, scope) if first is not None else None
+        if not values or len(values) != 1 or not isinstance(values[0], str):
+            return None
+        text = re.split(r"[%{]", values[0])[0]
+        package = text.rpartition(".")[0]
+        is_name = package.isascii() and all(map(str.isidentifier, package.split(".")))
+        return package if package and is_name else None
+
+    def _whole_package(self, package: str, title: str, line: int) -> None:
+        """A module of a known package: all of them count, by their text."""
+        self.bring_in(Imported(package, 0, None, line))
+        module = sys.modules.get(package)
+        if module is None or self.graph.roots.module_kind(module) != "user":
+            return
+        for key in self.graph.package_files(module):
+            self.found[f"{package}/{key.name}"] = ("ref", key)
+        self.component.note(
+            f"depends on all modules in {package}, because it imports the one named by `{title}`",
+            self.environment.file,
+            line,
+        )
 
     def _entry_points(self, call: ast.Call | None, use: Use) -> None:
         group = None

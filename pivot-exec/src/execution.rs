@@ -1,0 +1,450 @@
+//! The loop of a run: starts what is ready, watches the workers, commits what they wrote.
+//!
+//! It waits for workers, finished background work and signals. Work on files happens on other
+//! threads; processes start on this one, since workers die with the thread that started them.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use pivot_dag::{Ended, Graph, Next, OnFailure, Scheduler, TaskId};
+use pivot_pipeline::Action;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+use crate::outcome::{Event, Outcome, StageFailure};
+use crate::outputs::SetAside;
+use crate::plan::{Cause, Decision, Plan};
+use crate::run::{Executor, RunError, RunOptions};
+use crate::signals::{Interrupt, Signals};
+use crate::stage_run::{Begun, Ready, StageRunner};
+use crate::worker::{Ending, Work, Worker};
+use crate::zygote::Zygote;
+
+/// How long a stopped stage may take for its own cleaning up, per signal.
+const GRACE: [(Signal, Duration); 3] = [
+    (Signal::INT, Duration::from_secs(3)),
+    (Signal::TERM, Duration::from_secs(2)),
+    (Signal::KILL, Duration::from_secs(60)),
+];
+
+/// How often a stage that another process holds is asked for again.
+const HELD_RETRY: Duration = Duration::from_millis(100);
+
+/// What a background job came back with.
+pub(crate) enum Done {
+    Begun(TaskId, Result<Begun, StageFailure>),
+    Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Duration, String),
+}
+
+/// A stage whose process runs.
+struct Running {
+    task: TaskId,
+    /// Dropped before `ready` with its guard: nobody else may start while this one still writes.
+    worker: Worker,
+    ready: Box<Ready>,
+}
+
+/// Work on other threads, whose answers wake the loop.
+pub(crate) struct Jobs<'scope, 'e> {
+    scope: &'e rayon::Scope<'scope>,
+    done: mpsc::Sender<Done>,
+    waker: &'scope UnixStream,
+    /// Jobs whose answer has not come yet.
+    running: usize,
+}
+
+impl<'scope, 'e> Jobs<'scope, 'e> {
+    pub(crate) fn new(
+        scope: &'e rayon::Scope<'scope>,
+        done: mpsc::Sender<Done>,
+        waker: &'scope UnixStream,
+    ) -> Self {
+        Self { scope, done, waker, running: 0 }
+    }
+
+    /// Runs `job` on another thread and wakes the loop when its answer is there.
+    fn spawn(&mut self, job: impl FnOnce() -> Done + Send + 'scope) {
+        let (done, mut waker) = (self.done.clone(), self.waker);
+        self.running += 1;
+        self.scope.spawn(move |_| {
+            // The receiver outlives all jobs, and a full socket wakes the loop as well.
+            let _ = done.send(job());
+            let _ = waker.write(&[1]);
+        });
+    }
+}
+
+/// A run while it goes on.
+pub(crate) struct Execution<'a, 'scope, 'e> {
+    stages: StageRunner<'a>,
+    scheduler: Scheduler<'a>,
+    forced: HashSet<TaskId>,
+    /// Stages of which the plan knows already that nothing is to be done.
+    settled: HashSet<TaskId>,
+    on_failure: OnFailure,
+    jobs: Jobs<'scope, 'e>,
+    workers: Vec<Running>,
+    /// Stages that another process holds, and when to ask for them again.
+    held: Vec<TaskId>,
+    retry_at: Instant,
+    told_held: HashSet<TaskId>,
+    ends: HashMap<TaskId, Outcome>,
+    has_failed: bool,
+    interrupted: Option<Interrupt>,
+    /// The next step against workers that do not stop, and when it is due.
+    escalation: Option<(usize, Instant)>,
+    executor: Executor,
+    /// Started with the first stage that needs it.
+    zygote: Option<Rc<Zygote>>,
+    on_event: &'e mut dyn FnMut(Event<'_>),
+}
+
+impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
+    pub(crate) fn new(
+        stages: StageRunner<'a>,
+        scheduler: Scheduler<'a>,
+        plan: &Plan,
+        options: &RunOptions,
+        jobs: Jobs<'scope, 'e>,
+        on_event: &'e mut dyn FnMut(Event<'_>),
+    ) -> Self {
+        let forced = plan.stages.iter().filter(|stage| is_forced(&stage.causes));
+        Self {
+            stages,
+            scheduler,
+            forced: forced.map(|stage| stage.task).collect(),
+            settled: settled(plan, stages.loaded.pipeline.graph()),
+            on_failure: options.on_failure,
+            jobs,
+            workers: Vec::new(),
+            held: Vec::new(),
+            retry_at: Instant::now(),
+            told_held: HashSet::new(),
+            ends: HashMap::new(),
+            has_failed: false,
+            interrupted: None,
+            escalation: None,
+            executor: options.executor,
+            zygote: None,
+            on_event,
+        }
+    }
+
+    /// How each stage ended that came to an end, and the signal that stopped the others.
+    pub(crate) fn into_ends(self) -> (HashMap<TaskId, Outcome>, Option<Interrupt>) {
+        (self.ends, self.interrupted)
+    }
+
+    /// Goes on until nothing runs and nothing more is to be started.
+    pub(crate) fn go(
+        &mut self,
+        mut signals: Signals,
+        wake: &UnixStream,
+        finished: &mpsc::Receiver<Done>,
+    ) -> Result<(), RunError> {
+        loop {
+            self.start_ready();
+            if self.workers.is_empty() && self.jobs.running == 0 && self.held.is_empty() {
+                return Ok(());
+            }
+            self.wait(&signals, wake)?;
+            drain(wake);
+            for signal in signals.take() {
+                self.interrupt(signal);
+            }
+            self.escalate();
+            while let Ok(done) = finished.try_recv() {
+                self.jobs.running -= 1;
+                self.take(done);
+            }
+            self.watch_workers();
+            if Instant::now() >= self.retry_at {
+                for task in std::mem::take(&mut self.held) {
+                    self.spawn_begin(task);
+                }
+            }
+        }
+    }
+
+    fn name(&self, task: TaskId) -> &'a str {
+        self.stages.loaded.pipeline.stage(task).name.as_str()
+    }
+
+    fn start_ready(&mut self) {
+        while let Next::Start(task) = self.scheduler.next() {
+            if self.settled.contains(&task) {
+                self.end(task, Outcome::Unchanged, &[], "");
+            } else {
+                self.spawn_begin(task);
+            }
+        }
+    }
+
+    /// Whether stages that have not begun yet may still begin.
+    fn starts_more(&self) -> bool {
+        self.interrupted.is_none() && !(self.has_failed && self.on_failure == OnFailure::Stop)
+    }
+
+    fn spawn_begin(&mut self, task: TaskId) {
+        if !self.starts_more() {
+            return;
+        }
+        let (stages, is_forced) = (self.stages, self.forced.contains(&task));
+        self.jobs.spawn(move || Done::Begun(task, stages.begin(task, is_forced)));
+    }
+
+    fn wait(&self, signals: &Signals, wake: &UnixStream) -> Result<(), RunError> {
+        let workers = self.workers.iter().flat_map(|running| running.worker.descriptors());
+        let mut polled: Vec<PollFd<'_>> = std::iter::once(wake.as_fd())
+            .chain(signals.descriptors())
+            .chain(workers)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let due = self.escalation.map(|(_, at)| at.saturating_duration_since(Instant::now()));
+        let retry = (!self.held.is_empty())
+            .then(|| self.retry_at.saturating_duration_since(Instant::now()));
+        let timeout = due.into_iter().chain(retry).min();
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => {
+                Err(RunError::System { action: "wait for the stages", source: error.into() })
+            }
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Begun(task, Err(failure)) => self.fail(task, failure, &[], ""),
+            Done::Begun(task, Ok(Begun::Held { pid })) => self.hold(task, pid),
+            Done::Begun(task, Ok(Begun::Ended { outcome, causes, set_aside })) => {
+                self.tell_set_aside(task, &set_aside);
+                self.end(task, outcome, &causes, "");
+            }
+            Done::Begun(task, Ok(Begun::Ready(ready))) => {
+                self.tell_set_aside(task, &ready.set_aside);
+                self.launch(task, ready);
+            }
+            Done::Committed(task, ready, Ok(()), elapsed, tail) => {
+                self.end(task, Outcome::Ran { elapsed }, &ready.causes, &tail);
+            }
+            Done::Committed(task, ready, Err(failure), _, tail) => {
+                self.fail(task, failure, &ready.causes, &tail);
+            }
+        }
+    }
+
+    fn launch(&mut self, task: TaskId, mut ready: Box<Ready>) {
+        if self.interrupted.is_some() {
+            // Its outputs have been cleared; the next run restores them or runs the stage.
+            return;
+        }
+        let name = self.name(task);
+        let root = self.stages.project.root();
+        let started = self.work(task).and_then(|work| {
+            let log = self.stages.project.log_path(name);
+            Worker::start(work, root, &log)
+        });
+        match started {
+            Ok(worker) => {
+                if let Some(leader) = worker.leader() {
+                    ready.guard.note_worker(leader);
+                }
+                (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
+                self.workers.push(Running { task, ready, worker });
+            }
+            Err(failure) => {
+                let causes = ready.causes.clone();
+                drop(ready);
+                self.fail(task, failure, &causes, "");
+            }
+        }
+    }
+
+    /// What the stage's worker shall execute.
+    fn work(&mut self, task: TaskId) -> Result<Work<'a>, StageFailure> {
+        let StageRunner { project, loaded, .. } = self.stages;
+        let stage = loaded.pipeline.stage(task);
+        let root = project.root();
+        let (interpreter, request) = match (&stage.action, &loaded.python, loaded.run_request(task))
+        {
+            (Action::Shell { command }, ..) => {
+                let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
+                return Ok(Work::Shell { command, directory });
+            }
+            (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
+            (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),
+        };
+        if self.executor == Executor::Spawn {
+            return Ok(Work::Python { interpreter, request });
+        }
+        let zygote = match self.zygote.take().filter(|zygote| !zygote.is_dead()) {
+            Some(zygote) => zygote,
+            None => {
+                let log = project.log_path(".warm");
+                let zygote = Zygote::start(interpreter, root, &loaded.preload, &log);
+                Rc::new(zygote.map_err(StageFailure::Helper)?)
+            }
+        };
+        self.zygote = Some(Rc::clone(&zygote));
+        Ok(Work::Forked { zygote, request })
+    }
+
+    fn watch_workers(&mut self) {
+        for running in &mut self.workers {
+            if let Some(leader) = running.worker.hear() {
+                running.ready.guard.note_worker(leader);
+            }
+        }
+        let mut index = 0;
+        while index < self.workers.len() {
+            let name = self.name(self.workers[index].task);
+            let running = &mut self.workers[index];
+            let on_event = &mut *self.on_event;
+            let mut on_line =
+                |stream, line: &str| on_event(Event::Printed { stage: name, stream, line });
+            running.worker.pump(&mut on_line);
+            match running.worker.poll_end(&mut on_line) {
+                Ok(None) => index += 1,
+                ended => {
+                    let running = self.workers.swap_remove(index);
+                    match ended {
+                        Ok(Some(ending)) => self.ended(running.task, running.ready, ending),
+                        Err(error) => {
+                            drop(running.worker);
+                            self.stages.discard(running.task);
+                            let failure = StageFailure::Watch(error);
+                            self.fail(running.task, failure, &running.ready.causes, "");
+                        }
+                        Ok(None) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, task: TaskId, ready: Box<Ready>, ending: Ending) {
+        let Ending { result, tail, elapsed } = ending;
+        let stages = self.stages;
+        self.jobs.spawn(move || {
+            let result = result
+                .and_then(|report| stages.check_sources(&report.sources).map(|()| report))
+                .and_then(|report| stages.commit(task, &ready, &report.extras, elapsed));
+            if result.is_err() {
+                stages.discard(task);
+            }
+            Done::Committed(task, ready, result, elapsed, tail)
+        });
+    }
+
+    fn hold(&mut self, task: TaskId, pid: Option<u32>) {
+        if !self.starts_more() {
+            return;
+        }
+        if self.told_held.insert(task) {
+            let name = self.name(task);
+            let who = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+            let text = format!("waiting for {who}, which runs `{name}`");
+            (self.on_event)(Event::Notice { text });
+        }
+        self.held.push(task);
+        self.retry_at = Instant::now() + HELD_RETRY;
+    }
+
+    fn tell_set_aside(&mut self, task: TaskId, set_aside: &[SetAside]) {
+        for SetAside { path, saved } in set_aside {
+            let name = self.name(task);
+            let text =
+                format!("`{path}` held something that `{name}` did not write: it is now `{saved}`");
+            (self.on_event)(Event::Notice { text });
+        }
+    }
+
+    fn end(&mut self, task: TaskId, outcome: Outcome, causes: &[Cause], tail: &str) {
+        let stage = self.name(task);
+        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail });
+        self.ends.insert(task, outcome);
+        self.scheduler.finish(task, Ended::Succeeded);
+    }
+
+    fn fail(&mut self, task: TaskId, failure: StageFailure, causes: &[Cause], tail: &str) {
+        let stage = self.name(task);
+        let outcome = match failure {
+            StageFailure::Cancelled => Outcome::Stopped,
+            failure => {
+                self.has_failed = true;
+                Outcome::Failed(Box::new(failure))
+            }
+        };
+        if !self.starts_more() {
+            self.held.clear();
+        }
+        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail });
+        self.ends.insert(task, outcome);
+        let is_stopped = matches!(self.ends.get(&task), Some(Outcome::Stopped));
+        for blocked in self.scheduler.finish(task, Ended::Failed) {
+            let outcome = match is_stopped {
+                true => Outcome::NotStarted,
+                false => Outcome::Blocked { upstream: stage.to_owned() },
+            };
+            let name = self.name(blocked.task);
+            (self.on_event)(Event::Ended { stage: name, outcome: &outcome, causes: &[], tail: "" });
+            self.ends.insert(blocked.task, outcome);
+        }
+    }
+
+    /// The first signal asks the workers to stop, the second one stops them.
+    fn interrupt(&mut self, signal: Interrupt) {
+        let step = if self.interrupted.is_some() { GRACE.len() - 1 } else { 0 };
+        self.interrupted.get_or_insert(signal);
+        self.scheduler.stop();
+        self.held.clear();
+        self.escalation = Some((step, Instant::now()));
+    }
+
+    fn escalate(&mut self) {
+        let Some((step, due)) = self.escalation else { return };
+        if Instant::now() < due {
+            return;
+        }
+        let (signal, patience) = GRACE[step];
+        for running in &mut self.workers {
+            running.worker.was_cancelled = true;
+            running.worker.signal(signal);
+        }
+        self.escalation = Some(((step + 1).min(GRACE.len() - 1), Instant::now() + patience));
+    }
+}
+
+/// Empties the socket that woke the loop.
+fn drain(mut wake: &UnixStream) {
+    let mut bytes = [0_u8; 256];
+    while wake.read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+}
+
+fn is_forced(causes: &[Cause]) -> bool {
+    causes.iter().any(|cause| matches!(cause, Cause::Differs(pivot_lock::Reason::Forced)))
+}
+
+/// The stages that are kept and that need none of the stages with something to be done. Those
+/// that do are asked again when their upstream stages have ended.
+fn settled(plan: &Plan, graph: &Graph) -> HashSet<TaskId> {
+    let selected: HashSet<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
+    let mut settled = HashSet::new();
+    for stage in &plan.stages {
+        let mut upstream = graph.upstream(stage.task).iter();
+        let is_safe = upstream.all(|task| settled.contains(task) || !selected.contains(task));
+        if stage.decision == Decision::Keep && is_safe {
+            settled.insert(stage.task);
+        }
+    }
+    settled
+}
