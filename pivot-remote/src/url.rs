@@ -149,7 +149,9 @@ fn parse_file(rest: &str) -> Result<RemoteUrl, UrlError> {
         return malformed("names another host: write `file:///path` with three slashes");
     }
     match percent_decoded(path) {
-        Some(path) if !path.contains('\0') => Ok(RemoteUrl::Directory(PathBuf::from(path))),
+        Some(path) if !path.contains(|c: char| c.is_control()) => {
+            Ok(RemoteUrl::Directory(PathBuf::from(path)))
+        }
         _ => malformed("has a `%` that is not followed by the code of a character"),
     }
 }
