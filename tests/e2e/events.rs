@@ -40,7 +40,7 @@ fn every_line_is_an_event_and_the_last_one_sums_up() {
     assert!(of("ran")["seconds"].as_f64().unwrap() >= 0.0);
     assert_eq!(of("failed")["error"], "ended with exit code 4");
     assert_eq!(of("failed")["output"], "oh no\n");
-    assert_eq!(of("blocked")["upstream"], "two");
+    assert_eq!(of("not started")["upstream"], "two");
     let printed: Vec<_> = events.iter().filter(|event| event["event"] == "printed").collect();
     assert_eq!((&printed[0]["stream"], &printed[0]["line"]), (&"stdout".into(), &"hello".into()));
     assert_eq!((&printed[1]["stream"], &printed[1]["line"]), (&"stderr".into(), &"oh no".into()));

@@ -165,7 +165,7 @@ stages:
     --- stderr
     run   bad: No previous run
     FAIL  bad: ended with exit code 1
-    skip  worse: upstream 'bad' failed
+    not started  worse: upstream 'bad' failed
     run   good: No previous run
     done  good in [time]
     ");
