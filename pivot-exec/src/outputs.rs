@@ -14,6 +14,10 @@ use rustix::io::Errno;
 
 use crate::outcome::StageFailure;
 
+/// What SQLite keeps beside a database while it is written. Left behind by a killed stage and found
+/// beside another version of the database, it would be played into that.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// What the workspace side of a stage needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
@@ -59,6 +63,12 @@ impl Site<'_> {
                 set_aside = Some(self.set_aside(path)?);
             }
             self.workspace.forget(path);
+        }
+        for suffix in COMPANIONS {
+            let companion = format!("{path}{suffix}");
+            if fs::symlink_metadata(self.root.join(&companion)).is_ok() {
+                self.set_aside(&companion)?;
+            }
         }
         if let Some(parent) = full.parent() {
             fs::create_dir_all(parent).map_err(Self::failure("make the directory of", path))?;

@@ -200,6 +200,10 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # the interpreter's end, but for the rest of it
     with contextlib.suppress(BaseException):
+        import ctypes
+
+        ctypes.CDLL(None).fflush(None)  # what C code has printed and written
+    with contextlib.suppress(BaseException):
         DECLARED.clear()
         for name in sys.modules.keys() - preloaded:
             sys.modules.pop(name, None)

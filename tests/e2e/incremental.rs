@@ -117,3 +117,36 @@ stages:
         || project.files_in(".pivot/saved").iter().any(|file| project.read(file) == "mine\n");
     assert!(kept, "the user's file is gone");
 }
+
+#[test]
+fn what_a_killed_stage_left_beside_its_database_is_not_played_into_the_restored_one() {
+    let project = project()
+        .file(
+            "pipeline.py",
+            r#"
+import os, sqlite3
+from pivot import stage, IncrementalOut
+
+@stage(deps=["in.txt"], outs=[IncrementalOut("rows.db")])
+def add(source, database):
+    rows = sqlite3.connect(database)
+    rows.execute("pragma journal_mode = wal")
+    rows.execute("create table if not exists t (x)")
+    rows.execute("insert into t values (?)", (open(source).read(),))
+    rows.commit()
+    if os.path.exists("crash"):
+        os.kill(os.getpid(), 9)
+    with open("seen.txt", "w") as file:
+        file.write(",".join(x for x, in rows.execute("select x from t")))
+    rows.close()
+"#,
+        )
+        .file("in.txt", "a");
+    project.pivot("run").succeeds();
+    project.write("in.txt", "b");
+    project.write("crash", "");
+    project.pivot("run").exits(1);
+    project.remove("crash");
+    project.pivot("run").succeeds();
+    assert_eq!(project.read("seen.txt"), "a,b");
+}

@@ -225,3 +225,28 @@ fn an_exception_whose_text_cannot_be_made() {
         "class Odd(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Odd";
     fails(body, &["FAIL  bad: ", "Odd"]);
 }
+
+#[test]
+fn a_library_sees_the_environment_that_the_pipeline_sets_before_importing_it() {
+    let site = project()
+        .file("library.py", "import os\nTHREADS = os.environ.get('LIBRARY_THREADS', 'many')\n")
+        .file("library-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: library\nVersion: 1\n")
+        .file("library-1.dist-info/RECORD", "library.py,,\n");
+    let project = project().env("PYTHONPATH", &site.root().display().to_string()).file(
+        "pipeline.py",
+        r#"
+import os
+os.environ["LIBRARY_THREADS"] = "1"
+import library
+from pivot import stage
+
+@stage(outs=["out.txt"])
+def count(out):
+    open(out, "w").write(library.THREADS)
+"#,
+    );
+    for executor in ["warm", "spawn"] {
+        project.pivot(&format!("run -f --executor {executor}")).succeeds();
+        assert_eq!(project.read("out.txt"), "1", "{executor}");
+    }
+}

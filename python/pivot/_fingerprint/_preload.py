@@ -12,6 +12,10 @@ from ._roots import Roots
 
 __all__ = ["preload"]
 
+_SETTERS = frozenset(
+    "putenv unsetenv addsitedir setdefault update pop clear insert append extend".split()
+)
+
 # They start threads when they are imported or first asked for a device: a fork would hang.
 _NEVER = frozenset({"tensorflow", "jax", "jaxlib"})
 
@@ -26,11 +30,41 @@ def preload(sources: Sources, roots: Roots) -> list[str]:
     written: dict[str, None] = {}
     for _, source in sorted(sources.by_path.items()):
         for node in ast.walk(source.tree):
+            if _prepares_imports(node):
+                return []
             if isinstance(node, ast.Import):
                 written.update((alias.name, None) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 written.update((f"{node.module}:{alias.name}", None) for alias in node.names)
     return [name for name in written if _is_installed(name.partition(":")[0], roots)]
+
+
+def _prepares_imports(node: ast.AST) -> bool:
+    """Whether this may set the environment or the path of imports.
+
+    What is imported after it has to see it, so nothing can be imported ahead.
+    """
+    if isinstance(node, ast.Subscript):
+        return not isinstance(node.ctx, ast.Load) and _is_setting(node.value)
+    if isinstance(node, ast.Call):
+        called = node.func
+        if isinstance(called, ast.Attribute):
+            return called.attr in _SETTERS and (
+                _is_setting(called.value) or called.attr in ("putenv", "unsetenv", "addsitedir")
+            )
+        return isinstance(called, ast.Name) and called.id in ("putenv", "unsetenv", "load_dotenv")
+    if isinstance(node, (ast.Assign, ast.AugAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return any(isinstance(target, ast.Attribute) and _is_setting(target) for target in targets)
+    return False
+
+
+def _is_setting(node: ast.AST) -> bool:
+    """``os.environ``, ``environ``, ``sys.path`` or ``sys.meta_path``."""
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+    if name == "path":
+        return isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "sys"
+    return name in ("environ", "environb", "meta_path")
 
 
 def _is_installed(name: str, roots: Roots) -> bool:
