@@ -21,6 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::commands::{completions, dag, doctor, init, list, params, run, status};
 use crate::exit::Exit;
 use crate::report::Report;
+use crate::show::output;
 
 /// Change your code. Pivot knows what to run.
 #[derive(Debug, Parser)]
@@ -80,7 +81,13 @@ fn run_program(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match execute(&parsed.global, &parsed.command) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => match output::failure() {
+            None => exit.into(),
+            Some(error) => {
+                Report::new("cannot write to the standard output").caused_by(error).print();
+                Exit::NotDone.into()
+            }
+        },
         Err(report) => {
             report.print();
             Exit::NotDone.into()

@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::show::progress::{Progress, hint, seconds};
-use crate::show::{causes, explain, output};
-use crate::{Global, project};
+use crate::show::{causes, output};
+use crate::{Global, project, show};
 
 /// Run the stages that are stale, with all that they need
 ///
@@ -90,20 +90,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     project::warn_of_unusable_locks(&loaded, &planned);
     if arguments.explain || arguments.dry_run {
         project.state.flush();
-        show_plan(arguments, &loaded, &planned);
+        show::plan(&loaded, &planned, arguments.explain, arguments.json);
         return Ok(Exit::Done);
     }
     execute(arguments, &project, &loaded, planned)
-}
-
-fn show_plan(arguments: &Arguments, loaded: &Loaded, planned: &Planned) {
-    if arguments.json {
-        output::json(&causes::plan_json(loaded, planned));
-    } else if arguments.explain {
-        output::data(&explain::blocks(loaded, planned));
-    } else {
-        output::data(&causes::table(loaded, planned));
-    }
 }
 
 fn execute(

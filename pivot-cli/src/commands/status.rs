@@ -2,8 +2,7 @@
 
 use crate::exit::Exit;
 use crate::report::Report;
-use crate::show::{causes, explain, output};
-use crate::{Global, project};
+use crate::{Global, project, show};
 
 /// Show what a run would do
 #[derive(Debug, clap::Args)]
@@ -28,12 +27,6 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
         .map_err(|error| project::plan_report(error, &loaded))?;
     project::warn_of_unusable_locks(&loaded, &planned);
     project.state.flush();
-    if arguments.json {
-        output::json(&causes::plan_json(&loaded, &planned));
-    } else if arguments.explain {
-        output::data(&explain::blocks(&loaded, &planned));
-    } else {
-        output::data(&causes::table(&loaded, &planned));
-    }
+    show::plan(&loaded, &planned, arguments.explain, arguments.json);
     Ok(Exit::Done)
 }
