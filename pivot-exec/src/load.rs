@@ -220,6 +220,7 @@ fn from_python_file(
         remembered.stages.push(DeclaredStage::from_json(&stage.declared)?.into_stage()?);
         remembered.codes.push(StageCode { manifest: stage.manifest, notes: stage.notes });
     }
+    overrides.check(remembered.stages.iter().map(|stage| &stage.name))?;
     Ok((remembered, params))
 }
 

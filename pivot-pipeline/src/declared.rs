@@ -1,7 +1,7 @@
 //! Stages on their way to Python and back.
 //!
 //! Python is told about the functions that a `pivot.yaml` names ([`python_targets`]) and answers
-//! with their effective parameters ([`adopt`]); for a `pipeline.py` it declares the stages
+//! with their effective params ([`adopt`]); for a `pipeline.py` it declares the stages
 //! itself ([`DeclaredStage`]).
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,10 +33,10 @@ pub struct DeclaredStage {
     /// What it writes.
     #[serde(default)]
     pub outs: Vec<DeclaredOut>,
-    /// Its effective parameters, after models and overrides.
+    /// Its effective params, after models and overrides.
     #[serde(default)]
     pub params: serde_json::Map<String, serde_json::Value>,
-    /// Whether a model has validated the parameters.
+    /// Whether a model has validated the params.
     #[serde(default)]
     pub params_model: bool,
     /// The names that it shares with stages that may not run at the same time.
@@ -119,7 +119,7 @@ impl DeclaredStage {
         })
     }
 
-    /// The stage, with its name, paths and parameters checked.
+    /// The stage, with its name, paths and params checked.
     ///
     /// # Errors
     ///
@@ -219,11 +219,11 @@ fn python_target(stage: &Stage) -> Option<serde_json::Value> {
     }))
 }
 
-/// Gives each of `stages` that names a function the effective parameters that Python reports.
+/// Gives each of `stages` that names a function the effective params that Python reports.
 ///
 /// # Errors
 ///
-/// When Python left one of them out, or reports a parameter that is not valid.
+/// When Python left one of them out, or reports a param that is not valid.
 pub fn adopt(stages: &mut [Stage], declared: &[DeclaredStage]) -> Result<(), PipelineError> {
     let by_name: HashMap<_, _> = declared.iter().map(|d| (d.name.as_str(), d)).collect();
     for stage in stages {
@@ -324,7 +324,7 @@ mod tests {
             (
                 "params",
                 json!({"n": 9223372036854775808u64}),
-                "error: parameter `n` of stage `train@a` cannot be used: the integer 9223372036854775808 does not fit into 64 bits\n  --> pipeline.py:12",
+                "error: param `n` of stage `train@a` cannot be used: the integer 9223372036854775808 does not fit into 64 bits\n  --> pipeline.py:12",
             ),
             (
                 "outs",

@@ -20,7 +20,7 @@ use crate::yaml::{Content, Document, Entry, Node};
 
 /// Reads the text of a `pivot.yaml`, with every matrix expanded; `file` is the name for messages.
 ///
-/// The parameters are those of this file; `params.yaml` and the defaults of a Python model come
+/// The params are those of this file; `params.yaml` and the defaults of a Python model come
 /// later.
 ///
 /// # Errors

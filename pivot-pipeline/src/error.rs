@@ -193,20 +193,20 @@ pub enum Problem {
     #[error("`${{` has no closing brace in stage `{stage}`")]
     UnclosedVariable { stage: String },
 
-    // Parameters.
-    #[error("the parameters of stage `{stage}` must be a mapping, but they are {found}")]
+    // Params.
+    #[error("the params of stage `{stage}` must be a mapping, but they are {found}")]
     ParamsNotMapping { stage: String, found: &'static str },
-    #[error("params.yaml must be a mapping of stages to parameters, but it is {found}")]
+    #[error("params.yaml must be a mapping of stages to params, but it is {found}")]
     ParamsFileNotMapping { found: &'static str },
-    #[error("`{text}` does not set a parameter: {reason}")]
+    #[error("`{text}` does not set a param: {reason}")]
     Override { text: String, reason: String },
-    #[error("`{text}` does not set a parameter: there is no stage `{name}`")]
+    #[error("`{text}` does not set a param: there is no stage `{name}`")]
     OverrideOfNoStage { text: String, name: String, suggestion: Option<String> },
 
     // The pipeline as a whole.
     #[error("cannot read what Python declared as stage `{stage}`")]
     Declared { stage: String, source: serde_json::Error },
-    #[error("parameter `{param}` of stage `{stage}` cannot be used: {reason}")]
+    #[error("param `{param}` of stage `{stage}` cannot be used: {reason}")]
     DeclaredParam { stage: String, param: String, reason: ValueError },
     #[error("Python declared no stage `{stage}`")]
     NotDeclared { stage: String },

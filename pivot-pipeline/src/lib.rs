@@ -1,9 +1,9 @@
 //! The definition of a pipeline: which stages exist, what they read and write, and with which
-//! parameters.
+//! params.
 //!
 //! [`Project::discover`] finds the file that defines the pipeline. A `pivot.yaml` is read here,
 //! with every matrix expanded; a `pipeline.py` is run by Python, whose [`DeclaredStage`]s become
-//! [`Stage`]s. [`Overrides`] from `params.yaml` and the command line are laid on their parameters,
+//! [`Stage`]s. [`Overrides`] from `params.yaml` and the command line are laid on their params,
 //! and [`Pipeline::new`] checks the whole and builds its graph.
 //!
 //! ```

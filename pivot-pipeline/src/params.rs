@@ -1,4 +1,4 @@
-//! What overrides the parameters of a definition: `params.yaml` and `-S`.
+//! What overrides the params of a definition: `params.yaml` and `-S`.
 //!
 //! From weakest to strongest: the definition, `params.yaml` under the stage's base name, then
 //! under its whole name, then `-S` options likewise. Mappings merge at every depth, all else is
@@ -153,7 +153,7 @@ impl Override {
             .last();
         match longest {
             Some(stage) => Self::new(text, stage, &target[stage.len() + 1..], value),
-            None if known.contains(target) => Err(bad(text, "it names no parameter")),
+            None if known.contains(target) => Err(bad(text, "it names no param")),
             None => {
                 let name = target.split_once('.').map_or(target, |(stage, _)| stage);
                 let suggestion = closest_in_order(name, &known);
@@ -172,7 +172,7 @@ impl Override {
         let (target, value) = split(text)?;
         match target.split_once('.') {
             Some((stage, keys)) => Self::new(text, stage, keys, value),
-            None => Err(bad(text, "it names no parameter")),
+            None => Err(bad(text, "it names no param")),
         }
     }
 
@@ -198,7 +198,7 @@ impl Override {
     }
 }
 
-/// Everything that overrides parameters, by the name of a stage or the base of several.
+/// Everything that overrides params, by the name of a stage or the base of several.
 #[derive(Debug, Default)]
 pub struct Overrides {
     by_name: HashMap<String, Map>,
@@ -237,7 +237,7 @@ impl Overrides {
         Ok(overrides)
     }
 
-    /// What overrides the parameters of `stage`.
+    /// What overrides the params of `stage`.
     ///
     /// # Errors
     ///
@@ -257,7 +257,7 @@ impl Overrides {
         Ok(params.into_map())
     }
 
-    /// Lays the overrides on the parameters of `stages`.
+    /// Lays the overrides on the params of `stages`.
     ///
     /// # Errors
     ///
@@ -268,6 +268,24 @@ impl Overrides {
         }
         for stage in stages {
             stage.params.merge(&self.for_stage(&stage.name)?);
+        }
+        Ok(())
+    }
+
+    /// Checks that what `params.yaml` says of `stages` is a mapping, for stages whose params
+    /// Python has laid out itself.
+    ///
+    /// # Errors
+    ///
+    /// When it has something else under a stage's name.
+    pub fn check<'s>(
+        &self,
+        stages: impl IntoIterator<Item = &'s StageName>,
+    ) -> Result<(), PipelineError> {
+        if !self.not_mappings.is_empty() {
+            for stage in stages {
+                self.for_stage(stage)?;
+            }
         }
         Ok(())
     }
@@ -459,7 +477,7 @@ empty:
         assert_eq!(shown(&overrides, "other"), "{}");
         assert_eq!(
             printed(&overrides.for_stage(&name("train@x")).unwrap_err()),
-            "error: the parameters of stage `train` must be a mapping, but they are a list\n  \
+            "error: the params of stage `train` must be a mapping, but they are a list\n  \
              --> params.yaml:2:8\nhint: write `train: {NAME: VALUE}`"
         );
     }
@@ -469,7 +487,7 @@ empty:
         let cases = [
             (
                 "- a",
-                "error: params.yaml must be a mapping of stages to parameters, but it is a list\n  --> params.yaml:1:1",
+                "error: params.yaml must be a mapping of stages to params, but it is a list\n  --> params.yaml:1:1",
             ),
             (
                 "a: 1\na: 2",
@@ -520,7 +538,7 @@ empty:
         let form = "write STAGE.KEY=VALUE, for example `-S train.lr=0.1`";
         let cases = [
             ("train.lr", "it has no `=`", form),
-            ("train=1", "it names no parameter", form),
+            ("train=1", "it names no param", form),
             ("train..lr=1", "a name is empty", form),
             ("train.=1", "a name is empty", form),
             ("trian.lr=1", "there is no stage `trian`", "did you mean `train`?"),
@@ -533,7 +551,7 @@ empty:
         for (text, reason, hint) in cases {
             assert_eq!(
                 printed(&Override::parse(text, &stages).unwrap_err()),
-                format!("error: `{text}` does not set a parameter: {reason}\nhint: {hint}"),
+                format!("error: `{text}` does not set a param: {reason}\nhint: {hint}"),
             );
         }
         assert!(Override::parse(&format!("train{}=1", ".a".repeat(100_000)), &stages).is_err());

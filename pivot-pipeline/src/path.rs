@@ -84,7 +84,7 @@ impl ProjectPath {
         if ["pivot.yaml", "pivot.yml", "pipeline.py"].iter().any(is) {
             return Some("it defines the pipeline");
         }
-        is(&"params.yaml").then_some("it holds the parameters")
+        is(&"params.yaml").then_some("it holds the params")
     }
 
     /// The part of this path that is a symlink to a place outside of the project at `root`.

@@ -289,7 +289,7 @@ mod tests {
         for (path, why) in [
             ("pivot.yaml", "it defines the pipeline"),
             ("./pipeline.py", "it defines the pipeline"),
-            ("params.yaml", "it holds the parameters"),
+            ("params.yaml", "it holds the params"),
             (".git", "it belongs to Git"),
             (".git/hooks/x", "it belongs to Git"),
         ] {

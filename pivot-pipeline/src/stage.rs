@@ -29,7 +29,7 @@ pub struct Stage {
     /// What it writes, in the order of declaration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outs: Vec<Out>,
-    /// Its parameters, as far as they are known; the effective ones once Python has seen them.
+    /// Its params, as far as they are known; the effective ones once Python has seen them.
     #[serde(default, skip_serializing_if = "Params::is_empty")]
     pub params: Params,
     /// Stages that share one of these names never run at the same time; `*` excludes all others.

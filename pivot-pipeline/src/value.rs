@@ -1,4 +1,4 @@
-//! The value of a parameter.
+//! The value of a param.
 //!
 //! A [`Value`] has one meaning in YAML, in JSON and in Python, and one
 //! [canonical text](Value::canonical): two values are the same exactly when their canonical
@@ -16,7 +16,7 @@ use crate::yaml::is_plain_text;
 /// Names with values, in the order in which they were written.
 pub type Map = IndexMap<String, Value>;
 
-/// A parameter's value: what YAML 1.2 and JSON have in common.
+/// A param's value: what YAML 1.2 and JSON have in common.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// `null`, Python's `None`.
@@ -149,13 +149,13 @@ impl Value {
     }
 }
 
-/// A stage's parameters: values that are injected into it and are part of its identity.
+/// A stage's params: values that are injected into it and are part of its identity.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Params(Map);
 
 impl Params {
-    /// Parameters with these values.
+    /// Params with these values.
     pub fn new(map: Map) -> Self {
         Self(map)
     }
@@ -180,7 +180,7 @@ impl Params {
         self.0.is_empty()
     }
 
-    /// Lays `over` on these parameters, as [`Value::merge`] does.
+    /// Lays `over` on these params, as [`Value::merge`] does.
     pub fn merge(&mut self, over: &Map) {
         merge_maps(&mut self.0, over);
     }
@@ -192,7 +192,7 @@ impl Params {
         text
     }
 
-    /// The same parameters for `serde_json`: an object.
+    /// The same params for `serde_json`: an object.
     pub fn to_json(&self) -> serde_json::Value {
         self.0.iter().map(|(key, value)| (key, value.to_json())).collect()
     }
@@ -336,7 +336,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a parameter value")
+        f.write_str("a param value")
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Value, E> {

@@ -104,7 +104,7 @@ impl Node {
 }
 
 impl Document {
-    /// The parameter value that `node` stands for, after `resolve` has seen each scalar.
+    /// The param value that `node` stands for, after `resolve` has seen each scalar.
     ///
     /// # Errors
     ///

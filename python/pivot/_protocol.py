@@ -34,6 +34,7 @@ _fstat = os.fstat
 _close = os.close
 _isfinite = math.isfinite
 _INTEGERS = (-(1 << 63), (1 << 63) - 1)
+_NOT_FINITE = ("inf", "-inf", "nan")
 
 
 class _Encoder(json.JSONEncoder):
@@ -171,14 +172,18 @@ def to_wire(value: Any) -> Any:
     return value
 
 
+def _is_integer(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdecimal()
+
+
 def from_wire(value: Any) -> Any:
-    """The inverse of :func:`to_wire`."""
+    """The inverse of :func:`to_wire`; a mapping that it never writes is just a mapping."""
     if isinstance(value, dict):
         if len(value) == 1:
             ((key, item),) = value.items()
-            if key == "$float" and isinstance(item, str):
+            if key == "$float" and isinstance(item, str) and item in _NOT_FINITE:
                 return float(item)
-            if key == "$int" and isinstance(item, str):
+            if key == "$int" and isinstance(item, str) and _is_integer(item):
                 return int(item)
         return {key: from_wire(item) for key, item in value.items()}
     if isinstance(value, list):

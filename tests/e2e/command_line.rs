@@ -38,17 +38,17 @@ fn values_that_set_nothing() {
         .file("pivot.yaml", "stages: {train: {cmd: 'echo >x', outs: [x], params: {lr: 1}}}");
     insta::assert_snapshot!(project.pivot("run -S lr").errors(), @r"
     exit: 1
-    error: `lr` does not set a parameter: it has no `=`
+    error: `lr` does not set a param: it has no `=`
     hint: write STAGE.KEY=VALUE, for example `-S train.lr=0.1`
     ");
     insta::assert_snapshot!(project.pivot("run -S trian.lr=2").errors(), @r"
     exit: 1
-    error: `trian.lr=2` does not set a parameter: there is no stage `trian`
+    error: `trian.lr=2` does not set a param: there is no stage `trian`
     hint: did you mean `train`?
     ");
     insta::assert_snapshot!(project.pivot("run -S train=2").errors(), @r"
     exit: 1
-    error: `train=2` does not set a parameter: it names no parameter
+    error: `train=2` does not set a param: it names no param
     hint: write STAGE.KEY=VALUE, for example `-S train.lr=0.1`
     ");
     assert!(!project.exists("x"));
@@ -72,4 +72,16 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+}
+
+#[test]
+fn data_that_cannot_be_written_is_a_failure() {
+    let project = project().file("pivot.yaml", "stages: {one: {cmd: 'echo >x', outs: [x]}}");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("open /dev/full");
+    let output = project.command("list").stdout(full).output().expect("run pivot");
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r"
+    error: cannot write to the standard output
+    caused by: No space left on device (os error 28)
+    ");
 }

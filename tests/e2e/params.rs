@@ -236,3 +236,27 @@ def train(out, lr):
       --> pipeline.py:4
     ");
 }
+
+#[test]
+fn a_stage_of_pipeline_py_wants_a_mapping_in_params_yaml() {
+    let project = pydantic_project().file("params.yaml", "train: 5\n");
+    insta::assert_snapshot!(project.pivot("run").errors(), @r"
+    exit: 1
+    error: the params of stage `train` must be a mapping, but they are an integer
+      --> params.yaml:1:8
+    hint: write `train: {NAME: VALUE}`
+    ");
+}
+
+#[test]
+fn a_param_may_look_like_the_protocol() {
+    let project = project()
+        .file(
+            "pipeline.py",
+            "from pivot import stage\n\n@stage(outs=['out.txt'])\ndef show(given=None):\n    \
+             open('out.txt', 'w').write(repr(given))\n",
+        )
+        .file("params.yaml", "show: {given: {$float: zzz}}\n");
+    project.pivot("run").succeeds();
+    assert_eq!(project.read("out.txt"), "{'$float': 'zzz'}");
+}
