@@ -166,7 +166,7 @@ fn path_directories(search: &Search) -> impl Iterator<Item = PathBuf> {
 }
 
 fn in_environment(dir: &Path) -> Option<PathBuf> {
-    ["python3", "python"].iter().map(|name| dir.join("bin").join(name)).find(|p| is_executable(p))
+    in_dir(&dir.join("bin"))
 }
 
 fn conda(search: &Search) -> Option<PathBuf> {
@@ -179,23 +179,32 @@ fn pyenv_root(search: &Search) -> Option<PathBuf> {
     root.or_else(|| Some(search.directory("HOME")?.join(".pyenv")))
 }
 
-/// The version that the environment or a `.python-version` file of the project names.
+/// The interpreter in the version that the environment or a `.python-version` file of the project
+/// names.
 fn pyenv(search: &Search) -> Option<PathBuf> {
+    pyenv_interpreter(search, &pyenv_local(search)?, &in_dir)
+}
+
+fn pyenv_local(search: &Search) -> Option<String> {
     let named = search.variable("PYENV_VERSION").and_then(|name| name.to_str().map(str::to_owned));
     let file = || {
         let read = |dir: &Path| fs::read_to_string(dir.join(".python-version")).ok();
         search.root.ancestors().find_map(read)
     };
-    pyenv_version(search, &named.or_else(file)?)
+    named.or_else(file)
 }
 
-/// The interpreter of the first installed version in a `.python-version` text.
-fn pyenv_version(search: &Search, text: &str) -> Option<PathBuf> {
+/// What `choose` takes from the first version of a `.python-version` text where it finds something.
+fn pyenv_interpreter(
+    search: &Search,
+    text: &str,
+    choose: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Option<PathBuf> {
     let versions = pyenv_root(search)?.join("versions");
     let names = text.split(['\n', ':']).map(str::trim).filter(|name| !name.is_empty());
     names
         .filter(|name| !name.starts_with('#') && !name.contains('/'))
-        .find_map(|name| in_environment(&versions.join(name)))
+        .find_map(|name| choose(&versions.join(name).join("bin")))
 }
 
 fn python_on_path(search: &Search) -> Option<PathBuf> {
@@ -214,11 +223,16 @@ fn behind_shim(search: &Search, path: PathBuf) -> PathBuf {
     if !is_shim {
         return path;
     }
-    let global = || {
-        let text = fs::read_to_string(pyenv_root(search)?.join("version")).ok()?;
-        pyenv_version(search, &text)
+    let global = || fs::read_to_string(pyenv_root(search)?.join("version")).ok();
+    let Some(text) = pyenv_local(search).or_else(global) else { return path };
+    // Like pyenv, which looks for the very name that was called: `python3.13` may be another
+    // version than `python3`.
+    let namesake = |dir: &Path| {
+        path.file_name().map(|name| dir.join(name)).filter(|found| is_executable(found))
     };
-    pyenv(search).or_else(global).unwrap_or(path)
+    pyenv_interpreter(search, &text, &namesake)
+        .or_else(|| pyenv_interpreter(search, &text, &in_dir))
+        .unwrap_or(path)
 }
 
 #[cfg(test)]
@@ -278,5 +292,18 @@ mod tests {
         assert_eq!(Interpreter::find(&search(&root, &variables)).unwrap().path, old);
         fs::write(root.join(".python-version"), "# chosen\n3.13.1\n").unwrap();
         assert_eq!(Interpreter::find(&search(&root, &variables)).unwrap().path, new);
+    }
+
+    #[test]
+    fn a_shim_with_a_version_in_its_name_is_that_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let pyenv = dir.path().join("pyenv");
+        let shim = executable(&pyenv.join("shims/python3.13"), "#!/bin/sh\nexec pyenv exec\n");
+        executable(&pyenv.join("versions/3.11.7/bin/python3"), "");
+        let new = executable(&pyenv.join("versions/3.13.1/bin/python3.13"), "");
+        fs::write(pyenv.join("version"), "3.11.7\n3.13.1\n").unwrap();
+        let search = search(dir.path(), &[("PYENV_ROOT", &pyenv)]).explicit(Some(shim));
+
+        assert_eq!(Interpreter::find(&search).unwrap().path, new);
     }
 }
