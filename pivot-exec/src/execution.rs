@@ -37,7 +37,7 @@ const HELD_RETRY: Duration = Duration::from_millis(100);
 
 /// What a background job came back with.
 pub(crate) enum Done {
-    Begun(TaskId, Result<Begun, StageFailure>),
+    Begun(TaskId, Result<Begun, StageFailure>, Vec<SetAside>),
     Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Duration, String),
 }
 
@@ -195,7 +195,11 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             return;
         }
         let (stages, is_forced) = (self.stages, self.forced.contains(&task));
-        self.jobs.spawn(move || Done::Begun(task, stages.begin(task, is_forced)));
+        self.jobs.spawn(move || {
+            let mut set_aside = Vec::new();
+            let begun = stages.begin(task, is_forced, &mut set_aside);
+            Done::Begun(task, begun, set_aside)
+        });
     }
 
     fn wait(&self, signals: &Signals, wake: &UnixStream) -> Result<(), RunError> {
@@ -223,15 +227,14 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
 
     fn take(&mut self, done: Done) {
         match done {
-            Done::Begun(task, Err(failure)) => self.fail(task, failure, &[], ""),
-            Done::Begun(task, Ok(Begun::Held { pid })) => self.hold(task, pid),
-            Done::Begun(task, Ok(Begun::Ended { outcome, causes, set_aside })) => {
+            Done::Begun(task, begun, set_aside) => {
                 self.tell_set_aside(task, &set_aside);
-                self.end(task, outcome, &causes, "");
-            }
-            Done::Begun(task, Ok(Begun::Ready(ready))) => {
-                self.tell_set_aside(task, &ready.set_aside);
-                self.launch(task, ready);
+                match begun {
+                    Err(failure) => self.fail(task, failure, &[], ""),
+                    Ok(Begun::Held { pid }) => self.hold(task, pid),
+                    Ok(Begun::Ended { outcome, causes }) => self.end(task, outcome, &causes, ""),
+                    Ok(Begun::Ready(ready)) => self.launch(task, ready),
+                }
             }
             Done::Committed(task, ready, Ok(()), elapsed, tail) => {
                 self.end(task, Outcome::Ran { elapsed }, &ready.causes, &tail);

@@ -42,38 +42,39 @@ impl Site<'_> {
     }
 
     /// Removes what is at the output `path`, or sets it aside when it is not `recorded` and in
-    /// no cache object, and makes the directory for it.
+    /// no cache object, and makes the directory for it. What was set aside is added to `set_aside`
+    /// also if something fails after that: its owner has to hear of it.
     pub(crate) fn clear(
         &self,
         path: &str,
         recorded: Option<&Content>,
-    ) -> Result<Option<SetAside>, StageFailure> {
+        set_aside: &mut Vec<SetAside>,
+    ) -> Result<(), StageFailure> {
         let full = self.root.join(path);
         let found = match fs::symlink_metadata(&full) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             other => Some(other.map_err(Self::failure("read", path))?),
         };
-        let mut set_aside = None;
         if let Some(found) = found {
             if self.is_expendable(path, recorded)? {
                 let removed =
                     if found.is_dir() { fs::remove_dir_all(&full) } else { fs::remove_file(&full) };
                 removed.map_err(Self::failure("remove the old output", path))?;
             } else {
-                set_aside = Some(self.set_aside(path)?);
+                set_aside.push(self.set_aside(path)?);
             }
             self.workspace.forget(path);
         }
         for suffix in COMPANIONS {
             let companion = format!("{path}{suffix}");
             if fs::symlink_metadata(self.root.join(&companion)).is_ok() {
-                self.set_aside(&companion)?;
+                set_aside.push(self.set_aside(&companion)?);
             }
         }
         if let Some(parent) = full.parent() {
             fs::create_dir_all(parent).map_err(Self::failure("make the directory of", path))?;
         }
-        Ok(set_aside)
+        Ok(())
     }
 
     /// Whether the bytes at `path` can be had again.
@@ -122,10 +123,11 @@ impl Site<'_> {
         path: &str,
         content: &Content,
         mode: CheckoutMode,
-    ) -> Result<Option<SetAside>, StageFailure> {
-        let set_aside = self.clear(path, None)?;
+        set_aside: &mut Vec<SetAside>,
+    ) -> Result<(), StageFailure> {
+        self.clear(path, None, set_aside)?;
         self.workspace.restore(self.cache, path, content, mode)?;
-        Ok(set_aside)
+        Ok(())
     }
 
     /// Removes what a stage that did not finish has written. `clear` ran before the stage, so

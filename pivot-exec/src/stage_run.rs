@@ -36,7 +36,7 @@ pub(crate) struct StageRunner<'a> {
 /// What `begin` found to do.
 pub(crate) enum Begun {
     /// Nothing is left to do: the stage ended without a process.
-    Ended { outcome: Outcome, causes: Vec<Cause>, set_aside: Vec<SetAside> },
+    Ended { outcome: Outcome, causes: Vec<Cause> },
     /// The process may start.
     Ready(Box<Ready>),
     /// Another process holds the stage.
@@ -46,7 +46,6 @@ pub(crate) enum Begun {
 /// A stage whose outputs have been cleared and whose process may start.
 pub(crate) struct Ready {
     pub(crate) causes: Vec<Cause>,
-    pub(crate) set_aside: Vec<SetAside>,
     deps: Vec<Content>,
     pub(crate) guard: StageGuard,
 }
@@ -87,14 +86,20 @@ impl StageRunner<'_> {
     }
 
     /// Decides about a stage whose upstream stages have ended, and does everything that comes
-    /// before its process.
-    pub(crate) fn begin(&self, task: TaskId, is_forced: bool) -> Result<Begun, StageFailure> {
+    /// before its process. What was moved out of the way is added to `set_aside`, whatever happens
+    /// after that.
+    pub(crate) fn begin(
+        &self,
+        task: TaskId,
+        is_forced: bool,
+        set_aside: &mut Vec<SetAside>,
+    ) -> Result<Begun, StageFailure> {
         let stage = self.stage(task);
         let name = |task: TaskId| self.stage(task).name.to_string();
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
         if let (Decision::Keep, causes) = decide(&facts, self.memory, &name) {
-            return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes, set_aside: vec![] });
+            return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
         }
         let guards = self.project.root().join(".pivot/run");
         let attempt = guard::try_take(&guards, stage.name.as_str()).map_err(|(source, path)| {
@@ -116,14 +121,13 @@ impl StageRunner<'_> {
             Found::Usable(lock) => lock.out(path),
             _ => None,
         };
-        let mut set_aside = Vec::new();
         match decision {
             Decision::Keep => {
-                return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes, set_aside });
+                return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
             }
             Decision::Restore(outs) => {
-                self.restore(stage, &outs, &mut set_aside)?;
-                return Ok(Begun::Ended { outcome: Outcome::Restored, causes, set_aside });
+                self.restore(stage, &outs, set_aside)?;
+                return Ok(Begun::Ended { outcome: Outcome::Restored, causes });
             }
             Decision::FromRunCache(outs) => {
                 let wrong: Vec<_> = outs
@@ -131,9 +135,9 @@ impl StageRunner<'_> {
                     .filter(|out| !self.is_on_disk(stage, &facts, out))
                     .cloned()
                     .collect();
-                self.restore(stage, &wrong, &mut set_aside)?;
+                self.restore(stage, &wrong, set_aside)?;
                 self.write_lock(task, &facts.code, &facts_contents(&facts), outs)?;
-                return Ok(Begun::Ended { outcome: Outcome::FromRunCache, causes, set_aside });
+                return Ok(Begun::Ended { outcome: Outcome::FromRunCache, causes });
             }
             Decision::Run | Decision::MayRun => {}
         }
@@ -143,12 +147,12 @@ impl StageRunner<'_> {
             let recorded = recorded(path);
             match (&out.kind, recorded) {
                 (OutKind::Incremental, Some(previous)) => {
-                    set_aside.extend(self.site.restore(path, &previous, CheckoutMode::Copy)?);
+                    self.site.restore(path, &previous, CheckoutMode::Copy, set_aside)?;
                 }
-                _ => set_aside.extend(self.site.clear(path, recorded.as_ref())?),
+                _ => self.site.clear(path, recorded.as_ref(), set_aside)?,
             }
         }
-        Ok(Begun::Ready(Box::new(Ready { causes, set_aside, deps, guard })))
+        Ok(Begun::Ready(Box::new(Ready { causes, deps, guard })))
     }
 
     /// Nothing is cleared, restored or written where a link leads out of the project.
@@ -189,7 +193,7 @@ impl StageRunner<'_> {
             // People edit metrics, and stages append to incremental outputs: both are theirs.
             let is_theirs = out.is_none_or(|out| !out.cache || out.kind == OutKind::Incremental);
             let mode = if is_theirs { CheckoutMode::Copy } else { self.site.mode };
-            set_aside.extend(self.site.restore(&artifact.path, &artifact.content, mode)?);
+            self.site.restore(&artifact.path, &artifact.content, mode, set_aside)?;
         }
         Ok(())
     }
