@@ -13,6 +13,8 @@ mod definition_errors;
 mod events;
 mod examples;
 mod explain;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod faults_points;
 mod incremental;
 mod interrupts;
 mod locks;
@@ -29,3 +31,5 @@ mod selection;
 mod show;
 mod state;
 mod support;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod system_calls;
