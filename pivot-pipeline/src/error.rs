@@ -139,6 +139,8 @@ pub enum Problem {
     NotFinite { text: String },
     #[error("the value is not written in one line")]
     NotInline,
+    #[error("`{key}` cannot be changed without changing more of the file")]
+    CannotEdit { key: String },
 
     // The shape of pivot.yaml.
     #[error("the file defines no `stages`")]
@@ -253,6 +255,7 @@ impl Problem {
                 "put it in quotes and let the stage convert it"
             }
             Self::NotInline => "write a list as `[1, 2]` and a mapping as `{a: 1}`",
+            Self::CannotEdit { .. } => "change it with an editor",
             Self::NoStages => "define them as `stages: {NAME: {python: module.function}}`",
             Self::UnknownKey { suggestion, known, .. } => {
                 return Some(match suggestion {

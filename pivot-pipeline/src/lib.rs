@@ -66,3 +66,4 @@ pub use pipeline::{NoSuchStage, Pipeline};
 pub use place::Place;
 pub use stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
 pub use value::{Map, Params, Value, ValueError};
+pub use yaml::YamlText;

@@ -4,9 +4,11 @@
 //! are unique, aliases and merge keys are already resolved, depth and size are bounded. Untyped
 //! scalars read as in the core schema of YAML 1.2, so `no` is a text and `017` is seventeen.
 
+mod edit;
 mod load;
 mod scalar;
 
+pub use edit::YamlText;
 pub(crate) use load::Document;
 pub(crate) use scalar::{Scalar, ScalarKind, is_plain_text};
 
