@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod dag;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod params;
+pub(crate) mod remote;
 pub(crate) mod run;
 pub(crate) mod status;

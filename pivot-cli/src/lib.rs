@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{completions, dag, doctor, init, list, params, run, status};
+use crate::commands::{completions, config, dag, doctor, init, list, params, remote, run, status};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::show::output;
@@ -60,6 +60,10 @@ enum Command {
     Dag(dag::Arguments),
     /// Show the values that stages are given
     Params(params::Arguments),
+    /// Add, list and remove remotes: caches elsewhere
+    Remote(remote::Arguments),
+    /// Show and change the settings in `.pivot/config.yaml`
+    Config(config::Arguments),
     /// Check which Python is used and whether the pipeline can be loaded
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
@@ -103,6 +107,8 @@ fn execute(global: &Global, command: &Command) -> Result<Exit, Report> {
         Command::List(arguments) => list::run(global, arguments),
         Command::Dag(arguments) => dag::run(global, arguments),
         Command::Params(arguments) => params::run(global, arguments),
+        Command::Remote(arguments) => remote::run(global, arguments),
+        Command::Config(arguments) => config::run(global, arguments),
         Command::Doctor(arguments) => doctor::run(global, arguments),
         Command::Completions(arguments) => {
             Ok(completions::run(arguments, &mut Arguments::command()))

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pivot_exec::{
-    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned, RunError, Summary,
+    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned,
+    RemoteChoiceError, RunError, Summary,
 };
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
 use pivot_lock::Found;
@@ -20,6 +21,11 @@ pub(crate) fn start_directory(global: &Global) -> Result<PathBuf, Report> {
     absolute.map_err(|error| {
         Report::new(format!("cannot work in `{}`", asked.display())).caused_by(&error)
     })
+}
+
+/// The project's directory.
+pub(crate) fn root(global: &Global) -> Result<PathBuf, Report> {
+    Ok(Project::discover(&start_directory(global)?)?.root)
 }
 
 /// Finds and opens the project.
@@ -80,8 +86,18 @@ impl From<ConfigError> for Report {
             ConfigError::Content { position: None, .. } => {
                 Report::of(&error).at(".pivot/config.yaml")
             }
-            ConfigError::Read { .. } => Report::of(&error),
+            ConfigError::Edit(edit) => {
+                let report = Report::of(edit).maybe_hint(edit.hint());
+                edit.places().iter().fold(report, |report, place| report.at(place))
+            }
+            _ => Report::of(&error),
         }
+    }
+}
+
+impl From<RemoteChoiceError> for Report {
+    fn from(error: RemoteChoiceError) -> Self {
+        Report::of(&error).maybe_hint(error.hint())
     }
 }
 

@@ -1,24 +1,33 @@
 //! The settings of a project on this machine: `.pivot/config.yaml`.
 //!
-//! A person writes the file; Pivot reads it, and never writes it anew. A key that is not known
+//! A person writes the file; Pivot reads it, and changes single values of it in place
+//! (`config_file.rs`), but never writes it anew. A key that is not known
 //! is an error, since a misspelt setting would otherwise do nothing in silence.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use pivot_cache::CheckoutMode;
-use serde::Deserialize;
+use pivot_pipeline::PipelineError;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use thiserror::Error;
+
+/// The file, relative to the project.
+pub const CONFIG_FILE: &str = ".pivot/config.yaml";
 
 /// What `.pivot/config.yaml` says; a missing file says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Remotes by name.
-    pub remotes: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nothing_as_default")]
+    pub remotes: BTreeMap<String, RemoteConfig>,
     /// The remote that is used when none is named.
     pub default_remote: Option<String>,
     /// The interpreter that runs stages, relative to the project.
@@ -27,6 +36,65 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How runs behave.
     pub core: CoreConfig,
+}
+
+/// Where a remote is and how it is reached: in the file, a URL or a mapping with `url`.
+///
+/// There is no place for keys and passwords here; they are found where other programs find them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteConfig {
+    /// Such as `s3://bucket/prefix` or a path, unchecked.
+    pub url: String,
+    /// The server to ask instead of the provider's own, such as `https://minio.example.com`.
+    pub endpoint_url: Option<String>,
+    /// The region that requests are signed for.
+    pub region: Option<String>,
+    /// The section of the credentials file to use.
+    pub profile: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoteMapping {
+    url: String,
+    endpoint_url: Option<String>,
+    region: Option<String>,
+    profile: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for RemoteConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct UrlOrMapping;
+
+        impl<'de> Visitor<'de> for UrlOrMapping {
+            type Value = RemoteConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL or a mapping with `url`")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<RemoteConfig, E> {
+                Ok(RemoteConfig { url: url.to_owned(), ..RemoteConfig::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RemoteConfig, A::Error> {
+                let mapping = RemoteMapping::deserialize(MapAccessDeserializer::new(map))?;
+                let RemoteMapping { url, endpoint_url, region, profile } = mapping;
+                Ok(RemoteConfig { url, endpoint_url, region, profile })
+            }
+        }
+
+        deserializer.deserialize_any(UrlOrMapping)
+    }
+}
+
+/// A key without a value is as good as none.
+fn nothing_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// The part of the configuration about the cache.
@@ -110,6 +178,23 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// With the change, the file would not be understood; it is as it was.
+    #[error("{message}")]
+    Rejected {
+        /// What would be wrong.
+        message: String,
+    },
+    /// The file cannot be changed as asked.
+    #[error(transparent)]
+    Edit(#[from] PipelineError),
+    /// The file cannot be written.
+    #[error("cannot write `{}`", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl Config {
@@ -118,18 +203,23 @@ impl Config {
     /// # Errors
     /// When the file exists but cannot be read or understood.
     pub fn read(root: &Path) -> Result<Self, ConfigError> {
-        let path = root.join(".pivot/config.yaml");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(ConfigError::Read { path, source }),
-        };
+        let path = root.join(CONFIG_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(ConfigError::Read { path, source }),
+        }
+    }
+
+    /// What `text`, the content of the file at `path`, says.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(&text).map_err(|error| {
+        serde_saphyr::from_str(text).map_err(|error| {
             let position = error.location().map(|at| (at.line(), at.column()));
-            ConfigError::Content { path, position, message: first_line(&error.to_string()) }
+            let (path, message) = (path.to_owned(), first_line(&error.to_string()));
+            ConfigError::Content { path, position, message }
         })
     }
 }
@@ -159,9 +249,21 @@ mod tests {
     fn the_documented_form_is_read() {
         let text = "remotes:\n  origin: s3://my-bucket/pivot-cache\ndefault_remote: origin\n";
         let config = read(text).unwrap();
-        assert_eq!(config.remotes["origin"], "s3://my-bucket/pivot-cache");
+        assert_eq!(config.remotes["origin"].url, "s3://my-bucket/pivot-cache");
         assert_eq!(config.default_remote.as_deref(), Some("origin"));
         assert_eq!(read("# nothing yet\n").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_remote_may_be_a_mapping() {
+        let text = "remotes:\n  r2: {url: s3://b, endpoint_url: https://x, region: auto}\n";
+        let r2 = &read(text).unwrap().remotes["r2"];
+        assert_eq!((r2.url.as_str(), r2.region.as_deref()), ("s3://b", Some("auto")));
+        assert_eq!(r2.endpoint_url.as_deref(), Some("https://x"));
+        assert_eq!(read("remotes:\ndefault_remote:\n").unwrap(), Config::default());
+        for text in ["remotes: {r2: {region: x}}", "remotes: {r2: {url: s3://b, key: x}}"] {
+            assert!(read(text).is_err(), "accepted {text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! ```
 
 mod config;
+mod config_file;
 mod durations;
 mod execution;
 mod extras;
@@ -39,6 +40,7 @@ mod outputs;
 mod plan;
 mod project;
 mod question;
+mod remotes;
 mod run;
 mod run_cache;
 mod select;
@@ -49,13 +51,18 @@ mod words;
 mod worker;
 mod zygote;
 
-pub use config::{CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability};
+pub use config::{
+    CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability,
+    RemoteConfig,
+};
+pub use config_file::{edit_config, read_config};
 pub use facts::{PlanError, Planned, make_plan};
 pub use load::{LoadError, LoadOptions, Loaded, StageCode, load};
 pub use outcome::{Event, Outcome, StageFailure, Summary};
 pub use pivot_dag::{OnFailure, TaskId};
 pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
+pub use remotes::{RemoteChoiceError, choose_remote, open_remote, remote_name_problem};
 pub use run::{Executor, RunError, RunOptions, run};
 pub use select::{Reach, select};
 pub use settled::{Settled, settled};

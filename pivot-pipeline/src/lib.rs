@@ -65,5 +65,6 @@ pub use path::{PathError, ProjectPath};
 pub use pipeline::{NoSuchStage, Pipeline};
 pub use place::Place;
 pub use stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
+pub use suggest::closest;
 pub use value::{Map, Params, Value, ValueError};
 pub use yaml::YamlText;

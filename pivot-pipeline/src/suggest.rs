@@ -3,7 +3,7 @@
 use strsim::damerau_levenshtein;
 
 /// The one of `known` that is so close to `word` that it was probably meant.
-pub(crate) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > 100 {
         return None;
     }

@@ -25,6 +25,7 @@ mod processes;
 mod python_errors;
 mod python_package;
 mod quick_start;
+mod remotes;
 mod run;
 mod safety;
 mod selection;

@@ -1,0 +1,169 @@
+//! The remotes of a project: from a name in the configuration to something that can be asked.
+
+use pivot_pipeline::closest;
+use pivot_remote::{Remote, RemoteError, RemoteUrl, UrlError};
+use thiserror::Error;
+
+use crate::config::{Config, RemoteConfig};
+use crate::project::OpenProject;
+
+/// How long the name of a remote may be.
+const MAX_NAME_BYTES: usize = 100;
+
+/// Why there is no remote to use.
+#[derive(Debug, Error)]
+pub enum RemoteChoiceError {
+    /// The project has none.
+    #[error("the project has no remote")]
+    None,
+    /// It has some, but it is not said which to use.
+    #[error("no remote is the default one")]
+    NoDefault {
+        /// Those that there are, sorted.
+        known: Vec<String>,
+    },
+    /// There is none of this name.
+    #[error("there is no remote `{name}`")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+        /// Those that there are, sorted.
+        known: Vec<String>,
+    },
+    /// Its URL cannot be used.
+    #[error("remote `{name}` cannot be used")]
+    Url {
+        /// The remote.
+        name: String,
+        /// What is wrong with its URL.
+        source: UrlError,
+    },
+    /// It cannot be opened.
+    #[error("remote `{name}` cannot be used")]
+    Open {
+        /// The remote.
+        name: String,
+        /// Why.
+        source: RemoteError,
+    },
+}
+
+impl RemoteChoiceError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::None => Some("add one: `pivot remote add origin s3://bucket/prefix`".to_owned()),
+            Self::NoDefault { known } => Some(format!(
+                "choose one with `pivot remote default NAME` or `-r NAME`: {}",
+                known.join(", ")
+            )),
+            Self::Unknown { suggestion: Some(suggestion), .. } => {
+                Some(format!("did you mean `{suggestion}`?"))
+            }
+            Self::Unknown { known, .. } if known.is_empty() => Self::None.hint(),
+            Self::Unknown { known, .. } => Some(format!("known remotes: {}", known.join(", "))),
+            Self::Url { name, .. } => Some(format!("correct `remotes.{name}` in {CONFIG}")),
+            Self::Open { .. } => None,
+        }
+    }
+}
+
+const CONFIG: &str = crate::config::CONFIG_FILE;
+
+/// The remote `name`, or the default one, with its settings.
+///
+/// # Errors
+/// When there is no such remote, or none is the default.
+pub fn choose_remote<'c>(
+    config: &'c Config,
+    name: Option<&str>,
+) -> Result<(&'c str, &'c RemoteConfig), RemoteChoiceError> {
+    let known = || config.remotes.keys().cloned().collect::<Vec<_>>();
+    let name = match (name, &config.default_remote) {
+        (Some(name), _) => name,
+        (None, Some(name)) => name.as_str(),
+        (None, None) if config.remotes.is_empty() => return Err(RemoteChoiceError::None),
+        (None, None) => return Err(RemoteChoiceError::NoDefault { known: known() }),
+    };
+    match config.remotes.get_key_value(name) {
+        Some((name, remote)) => Ok((name, remote)),
+        None => Err(RemoteChoiceError::Unknown {
+            name: name.to_owned(),
+            suggestion: closest(name, config.remotes.keys().map(String::as_str)).map(Into::into),
+            known: known(),
+        }),
+    }
+}
+
+/// Opens the remote `name`, or the default one. Nothing is read or sent yet.
+///
+/// # Errors
+/// When there is no such remote, or its settings cannot be used.
+pub fn open_remote(
+    project: &OpenProject,
+    name: Option<&str>,
+) -> Result<(String, Box<dyn Remote>), RemoteChoiceError> {
+    let (name, settings) = choose_remote(&project.config, name)?;
+    let url = RemoteUrl::parse(&settings.url)
+        .map_err(|source| RemoteChoiceError::Url { name: name.to_owned(), source })?;
+    let remote = pivot_remote::open(&url, project.root())
+        .map_err(|source| RemoteChoiceError::Open { name: name.to_owned(), source })?;
+    Ok((name.to_owned(), remote))
+}
+
+/// What is wrong with `name` as the name of a remote, if anything; completes "the name …".
+pub fn remote_name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.len() > MAX_NAME_BYTES {
+        Some("is longer than 100 characters")
+    } else if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+        Some("may only have letters, digits, `_` and `-`")
+    } else if name.starts_with('-') {
+        Some("begins with `-`")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(names: &[&str], default: Option<&str>) -> Config {
+        let remote = |name: &&str| ((*name).to_owned(), RemoteConfig::default());
+        Config {
+            remotes: names.iter().map(remote).collect(),
+            default_remote: default.map(str::to_owned),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn the_named_remote_goes_before_the_default_one() {
+        let both = config(&["origin", "backup"], Some("origin"));
+        assert_eq!(choose_remote(&both, None).unwrap().0, "origin");
+        assert_eq!(choose_remote(&both, Some("backup")).unwrap().0, "backup");
+        for (config, name, hint) in [
+            (config(&[], None), None, "add one"),
+            (config(&["a", "b"], None), None, "a, b"),
+            (config(&["origin"], None), Some("orign"), "did you mean `origin`?"),
+            (config(&["origin"], Some("gone")), None, "known remotes: origin"),
+        ] {
+            let error = choose_remote(&config, name).unwrap_err();
+            assert!(error.hint().unwrap().contains(hint), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_fits_on_the_command_line_and_into_a_key() {
+        for name in ["origin", "team_2", "a-b"] {
+            assert_eq!(remote_name_problem(name), None);
+        }
+        for name in ["", "-r", "a.b", "a b", "é", "a/b", &"x".repeat(101)] {
+            assert!(remote_name_problem(name).is_some(), "{name}");
+        }
+    }
+}
