@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 use pivot_cache::{Cache, CacheError, Content, ObjectId};
 use xxhash_rust::xxh64::Xxh64;
 
-use crate::remote::{Done, Remote, RemoteError, Transfer};
+use crate::options::Interrupt;
+use crate::record::{self, MAX_SEALED_BYTES, RecordKey};
+use crate::remote::{Remote, RemoteError, Report, Transfer};
 use crate::transfer::in_threads;
 use crate::url::RemoteUrl;
 
@@ -32,6 +34,7 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct DirectoryRemote {
     dir: PathBuf,
     jobs: NonZeroUsize,
+    interrupt: Interrupt,
 }
 
 impl DirectoryRemote {
@@ -39,12 +42,17 @@ impl DirectoryRemote {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobs = NonZeroUsize::new(cores.min(MAX_JOBS)).unwrap_or(NonZeroUsize::MIN);
-        Self { dir: dir.into(), jobs }
+        Self { dir: dir.into(), jobs, interrupt: Interrupt::default() }
     }
 
     /// The same remote with so many transfers at once.
     pub fn with_jobs(self, jobs: NonZeroUsize) -> Self {
         Self { jobs, ..self }
+    }
+
+    /// The same remote whose transfers end once `interrupt` is set.
+    pub fn with_interrupt(self, interrupt: Interrupt) -> Self {
+        Self { interrupt, ..self }
     }
 
     fn path(&self, id: ObjectId) -> PathBuf {
@@ -67,6 +75,66 @@ impl DirectoryRemote {
         let mut file = File::open(&path).map_err(failed("read", &path))?;
         let (found, _) = copy_hashing(&mut file, &mut io::sink(), &path, &path)?;
         Ok(found == id)
+    }
+
+    /// The sorted names of the files two levels below `kind`, as far as they mean something.
+    fn names<T: Ord>(
+        &self,
+        kind: &str,
+        meaning: impl Fn(&str, &str) -> Option<T>,
+    ) -> Result<Vec<T>, RemoteError> {
+        let top = self.dir.join(kind);
+        let mut names = Vec::new();
+        for (fan_out, kind) in entries(&top)? {
+            // Links are not followed: they could lead anywhere, or in circles.
+            if fan_out.len() != 2 || !kind.is_dir() {
+                continue;
+            }
+            for (name, kind) in entries(&top.join(&fan_out))? {
+                if kind.is_file() {
+                    names.extend(meaning(&fan_out, &name));
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn put_record(&self, key: &RecordKey, bytes: &[u8]) -> Result<(), RemoteError> {
+        let text = record::sealed(key, bytes)
+            .ok_or_else(|| RemoteError::LargeRecord { key: key.clone() })?;
+        let mut temporary = self.temporary()?;
+        temporary.write_all(&text).map_err(failed("write", temporary.path()))?;
+        self.publish(temporary, &self.dir.join(key.relative_path()))
+    }
+
+    fn get_record(&self, key: &RecordKey) -> Result<Option<Vec<u8>>, RemoteError> {
+        let path = self.dir.join(key.relative_path());
+        match fs::symlink_metadata(&path) {
+            // Opening a named pipe would wait for a writer, so look first.
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Ok(None),
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(error) => return Err(failed("read", &path)(error)),
+        }
+        let file = File::open(&path).map_err(failed("read", &path))?;
+        let mut text = Vec::new();
+        let limited = &mut file.take(MAX_SEALED_BYTES + 1);
+        limited.read_to_end(&mut text).map_err(failed("read", &path))?;
+        record::unsealed(key, &text)
+            .map(Some)
+            .ok_or_else(|| RemoteError::CorruptRecord { key: key.clone() })
+    }
+
+    fn publish(
+        &self,
+        temporary: tempfile::NamedTempFile,
+        target: &Path,
+    ) -> Result<(), RemoteError> {
+        let parent = target.parent().expect("everything lies below the remote's directory");
+        fs::create_dir_all(parent).map_err(failed("create", parent))?;
+        temporary.persist(target).map_err(|error| failed("write", target)(error.error))?;
+        Ok(())
     }
 
     fn temporary(&self) -> Result<tempfile::NamedTempFile, RemoteError> {
@@ -118,23 +186,7 @@ impl Remote for DirectoryRemote {
     }
 
     fn list(&self) -> Result<Vec<ObjectId>, RemoteError> {
-        let files = self.dir.join("files");
-        let mut ids = Vec::new();
-        for (fan_out, kind) in entries(&files)? {
-            // Links are not followed: they could lead anywhere, or in circles.
-            if fan_out.len() != 2 || !kind.is_dir() {
-                continue;
-            }
-            for (name, kind) in entries(&files.join(&fan_out))? {
-                if kind.is_file()
-                    && let Ok(id) = format!("{fan_out}{name}").parse()
-                {
-                    ids.push(id);
-                }
-            }
-        }
-        ids.sort_unstable();
-        Ok(ids)
+        self.names("files", |fan_out, name| format!("{fan_out}{name}").parse().ok())
     }
 
     fn send(&self, cache: &Cache, id: ObjectId) -> Result<Transfer, RemoteError> {
@@ -160,9 +212,7 @@ impl Remote for DirectoryRemote {
             cache.verify(&Content::file(id, size_bytes))?;
             return Err(CacheError::Changing { path: source }.into());
         }
-        let parent = target.parent().expect("objects lie below the remote's directory");
-        fs::create_dir_all(parent).map_err(failed("create", parent))?;
-        temporary.persist(&target).map_err(|error| failed("write", &target)(error.error))?;
+        self.publish(temporary, &target)?;
         Ok(Transfer::Moved { size_bytes: sent })
     }
 
@@ -182,9 +232,29 @@ impl Remote for DirectoryRemote {
         Ok(Transfer::Moved { size_bytes })
     }
 
-    fn send_all(&self, cache: &Cache, ids: &[ObjectId], done: &mut Done<'_>) {
+    fn interrupt(&self) -> Interrupt {
+        self.interrupt.clone()
+    }
+
+    fn send_all(&self, cache: &Cache, ids: &[ObjectId], report: &mut Report<'_>) {
         self.sweep_temporary();
-        in_threads(self.jobs, ids, |id| self.send(cache, id), done);
+        in_threads(self.jobs, &self.interrupt, ids, |id| self.send(cache, id), report);
+    }
+
+    fn put_records(&self, records: &[(RecordKey, Vec<u8>)]) -> Vec<(RecordKey, RemoteError)> {
+        let failure = |(key, bytes): &(RecordKey, Vec<u8>)| {
+            self.put_record(key, bytes).err().map(|error| (key.clone(), error))
+        };
+        records.iter().filter_map(failure).collect()
+    }
+
+    fn get_records(&self, keys: &[RecordKey]) -> Vec<(RecordKey, Result<Vec<u8>, RemoteError>)> {
+        let found = |key: &RecordKey| Some((key.clone(), self.get_record(key).transpose()?));
+        keys.iter().filter_map(found).collect()
+    }
+
+    fn list_records(&self) -> Result<Vec<RecordKey>, RemoteError> {
+        self.names("runs", |fan_out, name| RecordKey::of_path(&format!("runs/{fan_out}/{name}")))
     }
 }
 
@@ -296,6 +366,25 @@ mod tests {
     }
 
     #[test]
+    fn records_go_there_and_back_and_damaged_ones_are_told() {
+        let Sides { remote, .. } = sides();
+        let keys: Vec<_> = (0..3).map(|n| RecordKey::from_digest(&[n; 16])).collect();
+        assert_eq!(remote.list_records().unwrap(), []);
+        let records: Vec<_> = keys[..2].iter().map(|key| (key.clone(), b"{}".to_vec())).collect();
+        assert!(remote.put_records(&records).is_empty());
+        assert!(remote.put_records(&records).is_empty());
+        assert_eq!(remote.list_records().unwrap(), keys[..2]);
+        damage(&remote.dir.join(keys[1].relative_path()), b"pivot-record 1\nnonsense");
+        let found = remote.get_records(&keys);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].1.as_deref().unwrap(), b"{}");
+        assert!(matches!(found[1].1, Err(RemoteError::CorruptRecord { .. })));
+        assert_eq!(remote.list().unwrap(), []);
+        let large = [(keys[0].clone(), vec![0; crate::MAX_RECORD_BYTES + 1])];
+        assert!(matches!(remote.put_records(&large)[..], [(_, RemoteError::LargeRecord { .. })]));
+    }
+
+    #[test]
     fn a_damaged_object_is_not_sent_but_moved_aside() {
         let Sides { cache, remote, .. } = sides();
         let id = cache.put_bytes(b"model").unwrap();
@@ -377,7 +466,7 @@ mod tests {
             let file = File::create(tmp.join(name)).unwrap();
             file.set_modified(SystemTime::now() - age * ABANDONED_AFTER).unwrap();
         }
-        remote.send_all(&cache, &[], &mut |_, _| {});
+        remote.send_all(&cache, &[], &mut |_| {});
         assert!(!tmp.join("object-old").exists());
         assert!(tmp.join("object-new").exists() && tmp.join("notes").exists());
     }

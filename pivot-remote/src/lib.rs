@@ -29,13 +29,21 @@
 //! Remotes in S3 have [URLs](RemoteUrl) but no back end yet: [`open`] refuses them. One fits
 //! behind [`Remote`], whose batch methods it may replace by concurrent requests of its own.
 
+mod diagnosis;
 mod directory;
+mod indexed;
+mod options;
+mod record;
 mod remote;
 mod transfer;
 mod url;
 
+pub use diagnosis::{CredentialAttempt, CredentialOutcome, Diagnosis};
 pub use directory::DirectoryRemote;
-pub use remote::{Done, Remote, RemoteError, Transfer, open};
+pub use indexed::Indexed;
+pub use options::{Addressing, Interrupt, RemoteOptions};
+pub use record::{MAX_RECORD_BYTES, ParseRecordKeyError, RecordKey};
+pub use remote::{Remote, RemoteError, Report, Step, Transfer, open, open_with};
 pub use transfer::{Progress, Summary, fetch, fetch_contents, push, push_contents};
 pub use url::{RemoteUrl, UrlError};
 

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use pivot_cache::{Cache, CacheError, ObjectId};
 use thiserror::Error;
 
+use crate::diagnosis::Diagnosis;
 use crate::directory::DirectoryRemote;
+use crate::options::{Interrupt, RemoteOptions};
+use crate::record::RecordKey;
 use crate::transfer::in_threads;
 use crate::url::RemoteUrl;
 
@@ -24,12 +27,34 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// Where it is; without credentials.
     fn url(&self) -> RemoteUrl;
 
+    /// What tells it from every other remote: the same objects are there only if this is equal.
+    fn place(&self) -> String {
+        self.url().to_string()
+    }
+
     /// Whether an object of this name is there. Its bytes are not looked at.
     ///
     /// # Errors
     ///
     /// Fails if the remote cannot say.
     fn contains(&self, id: ObjectId) -> Result<bool, RemoteError>;
+
+    /// Which of these objects are there, sorted. Their bytes are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the remote cannot say.
+    fn present(&self, ids: &[ObjectId]) -> Result<Vec<ObjectId>, RemoteError> {
+        let mut present = Vec::new();
+        for &id in ids {
+            if self.contains(id)? {
+                present.push(id);
+            }
+        }
+        present.sort_unstable();
+        present.dedup();
+        Ok(present)
+    }
 
     /// The names of all objects, sorted. Whatever else lies there is passed over.
     ///
@@ -59,20 +84,66 @@ pub trait Remote: Send + Sync + fmt::Debug {
         NonZeroUsize::MIN
     }
 
+    /// Asks transfers to end once it is set.
+    fn interrupt(&self) -> Interrupt {
+        Interrupt::default()
+    }
+
     /// Sends many objects and tells of each, in any order, when it is done.
-    fn send_all(&self, cache: &Cache, ids: &[ObjectId], done: &mut Done<'_>) {
-        in_threads(self.jobs(), ids, |id| self.send(cache, id), done);
+    fn send_all(&self, cache: &Cache, ids: &[ObjectId], report: &mut Report<'_>) {
+        in_threads(self.jobs(), &self.interrupt(), ids, |id| self.send(cache, id), report);
     }
 
     /// Brings many objects and tells of each, in any order, when it is done.
-    fn fetch_all(&self, cache: &Cache, ids: &[ObjectId], done: &mut Done<'_>) {
-        in_threads(self.jobs(), ids, |id| self.fetch(cache, id), done);
+    fn fetch_all(&self, cache: &Cache, ids: &[ObjectId], report: &mut Report<'_>) {
+        in_threads(self.jobs(), &self.interrupt(), ids, |id| self.fetch(cache, id), report);
+    }
+
+    /// Writes small records, over what was there under their keys, and says which could not be
+    /// written. A record holds up to [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES).
+    fn put_records(&self, records: &[(RecordKey, Vec<u8>)]) -> Vec<(RecordKey, RemoteError)>;
+
+    /// Reads the records of these keys. Those that are not there are left out of the answer; one
+    /// that is damaged is [`RemoteError::CorruptRecord`].
+    fn get_records(&self, keys: &[RecordKey]) -> Vec<(RecordKey, Result<Vec<u8>, RemoteError>)>;
+
+    /// The keys of all records, sorted. Whatever else lies there is passed over.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the remote cannot say.
+    fn list_records(&self) -> Result<Vec<RecordKey>, RemoteError>;
+
+    /// Tries to reach the remote and tells how that went.
+    fn diagnose(&self) -> Diagnosis {
+        Diagnosis {
+            place: self.place(),
+            region: None,
+            credentials: Vec::new(),
+            answer: self.contains(ObjectId::of_bytes(b"")).map(|_| ()),
+        }
     }
 }
 
-/// Is told how the transfer of an object ended. It is always called from the thread that asked for
-/// the transfers.
-pub type Done<'a> = dyn FnMut(ObjectId, Result<Transfer, RemoteError>) + 'a;
+/// Is told how transfers go. It is always called from the thread that asked for them.
+pub type Report<'a> = dyn FnMut(Step) + 'a;
+
+/// What a batch of transfers has to tell.
+#[derive(Debug)]
+pub enum Step {
+    /// So many bytes more went over the wire. What had to be sent twice is told twice.
+    Bytes {
+        /// How many.
+        count: u64,
+    },
+    /// An object is done with.
+    Ended {
+        /// Its name.
+        id: ObjectId,
+        /// How it went.
+        result: Result<Transfer, RemoteError>,
+    },
+}
 
 /// What it took to have an object on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,12 +161,6 @@ pub enum Transfer {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// No back end for this kind of remote is built in.
-    #[error("this build of Pivot cannot open `{scheme}://` remotes yet")]
-    Unsupported {
-        /// Such as `s3`.
-        scheme: &'static str,
-    },
     /// The remote does not have the object.
     #[error("the remote has no object {id}")]
     Missing {
@@ -120,6 +185,37 @@ pub enum RemoteError {
         /// The object that describes the directory.
         id: ObjectId,
     },
+    /// A record is damaged, or was filed under another key.
+    #[error("the remote's record {key} is damaged")]
+    CorruptRecord {
+        /// The key that was asked for.
+        key: RecordKey,
+    },
+    /// A record is larger than records may be.
+    #[error("record {key} is larger than {} bytes", crate::MAX_RECORD_BYTES)]
+    LargeRecord {
+        /// The record's key.
+        key: RecordKey,
+    },
+    /// The transfer was asked to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something about the remote's settings or credentials keeps it from being used at all.
+    #[error("cannot use the remote: {problem}")]
+    Setup {
+        /// What is wrong and, where that is known, what to do.
+        problem: String,
+    },
+    /// The remote's server did not do what it was asked.
+    #[error("cannot {action}: {problem}")]
+    Request {
+        /// What was attempted, such as ``send `files/ab/cdef0123456789` ``.
+        action: String,
+        /// What the server or the network said, without secrets.
+        problem: String,
+        /// The HTTP status, if there was an answer.
+        status: Option<u16>,
+    },
     /// The cache on this side could not give or take the object.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -135,30 +231,45 @@ pub enum RemoteError {
     },
 }
 
+/// Opens the remote at `url` with the usual options; a relative path begins at `base`, the
+/// project's root.
+///
+/// # Errors
+///
+/// Like [`open_with`].
+pub fn open(url: &RemoteUrl, base: &Path) -> Result<Box<dyn Remote>, RemoteError> {
+    open_with(url, &RemoteOptions::default(), base)
+}
+
 /// Opens the remote at `url`; a relative path begins at `base`, the project's root.
 ///
 /// Nothing is read or made before the first transfer.
 ///
 /// # Errors
 ///
-/// Fails if no back end for this kind of remote is built in: [`RemoteError::Unsupported`].
-pub fn open(url: &RemoteUrl, base: &Path) -> Result<Box<dyn Remote>, RemoteError> {
+/// [`RemoteError::Setup`] if the options cannot be.
+pub fn open_with(
+    url: &RemoteUrl,
+    options: &RemoteOptions,
+    base: &Path,
+) -> Result<Box<dyn Remote>, RemoteError> {
     match url.relative_to(base) {
-        RemoteUrl::Directory(path) => Ok(Box::new(DirectoryRemote::new(path))),
-        RemoteUrl::S3 { .. } => Err(RemoteError::Unsupported { scheme: "s3" }),
+        RemoteUrl::Directory(path) => {
+            let mut remote = DirectoryRemote::new(path).with_interrupt(options.interrupt.clone());
+            if let Some(jobs) = options.jobs {
+                remote = remote.with_jobs(jobs);
+            }
+            Ok(Box::new(remote))
+        }
+        RemoteUrl::S3 { .. } => Err(RemoteError::Setup {
+            problem: "this build of Pivot cannot open `s3://` remotes yet".to_owned(),
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn s3_is_refused_honestly() {
-        let url = RemoteUrl::parse("s3://bucket/prefix").unwrap();
-        let error = open(&url, Path::new("/")).unwrap_err();
-        assert_eq!(error.to_string(), "this build of Pivot cannot open `s3://` remotes yet");
-    }
 
     #[test]
     fn a_relative_directory_is_in_the_project() {

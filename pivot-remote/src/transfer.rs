@@ -11,7 +11,8 @@ use std::thread;
 
 use pivot_cache::{Cache, CacheError, Content, ContentKind, ObjectId};
 
-use crate::remote::{Done, Remote, RemoteError, Transfer};
+use crate::options::Interrupt;
+use crate::remote::{Remote, RemoteError, Report, Step, Transfer};
 
 /// What happened to a number of objects.
 #[derive(Debug, Default)]
@@ -29,12 +30,21 @@ pub struct Summary {
 
 /// What a transfer has to tell while it goes on.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Progress<'a> {
     /// So many objects more are known to be needed. Comes first, and again when the manifests of
     /// directories have told what is in them.
     Planned {
         /// How many.
         objects: u64,
+        /// Their size, as far as it is known. What turns out to be on the other side counts too.
+        bytes: u64,
+    },
+    /// So many bytes more went over the wire. What had to be sent twice is told twice, and a
+    /// remote that cannot tell says nothing before an object is done.
+    Bytes {
+        /// How many.
+        count: u64,
     },
     /// An object is done.
     Done {
@@ -86,7 +96,7 @@ pub fn push_contents(
                 manifests.push((content.id, manifest));
             }
             Err(error) => {
-                tally.plan(1);
+                tally.plan(1, 0);
                 tally.done(content.id, Err(error.into()));
             }
         }
@@ -101,7 +111,7 @@ pub fn push_contents(
     let complete: Vec<_> = complete.into_iter().map(|(id, _)| id).collect();
     tally.push(cache, remote, &complete);
     for (id, _) in incomplete {
-        tally.plan(1);
+        tally.plan(1, 0);
         tally.done(id, Err(RemoteError::Incomplete { id }));
     }
     tally.finish()
@@ -182,9 +192,16 @@ impl<'p> Tally<'p> {
         Self { summary: Summary::default(), progress, seen: HashSet::new() }
     }
 
-    fn plan(&mut self, objects: usize) {
+    fn plan(&mut self, objects: usize, bytes: u64) {
         if objects > 0 {
-            (self.progress)(Progress::Planned { objects: objects as u64 });
+            (self.progress)(Progress::Planned { objects: objects as u64, bytes });
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Bytes { count } => (self.progress)(Progress::Bytes { count }),
+            Step::Ended { id, result } => self.done(id, result),
         }
     }
 
@@ -210,8 +227,9 @@ impl<'p> Tally<'p> {
 
     fn push(&mut self, cache: &Cache, remote: &dyn Remote, ids: &[ObjectId]) {
         let ids: Vec<_> = ids.iter().copied().filter(|id| self.seen.insert(*id)).collect();
-        self.plan(ids.len());
-        remote.send_all(cache, &ids, &mut |id, result| self.done(id, result));
+        let bytes = ids.iter().filter_map(|id| cache.size_bytes(*id)).sum();
+        self.plan(ids.len(), bytes);
+        remote.send_all(cache, &ids, &mut |step| self.step(step));
     }
 
     /// Fetches what is not there; with a size also what is there in another size.
@@ -222,7 +240,7 @@ impl<'p> Tally<'p> {
         wanted: impl IntoIterator<Item = (ObjectId, Option<u64>)>,
     ) {
         let wanted: Vec<_> = wanted.into_iter().filter(|(id, _)| self.seen.insert(*id)).collect();
-        self.plan(wanted.len());
+        self.plan(wanted.len(), wanted.iter().filter_map(|(_, size_bytes)| *size_bytes).sum());
         let mut lacking = Vec::with_capacity(wanted.len());
         for (id, size_bytes) in wanted {
             match cache.size_bytes(id) {
@@ -238,12 +256,12 @@ impl<'p> Tally<'p> {
             }
         }
         let mut damaged = Vec::new();
-        remote.fetch_all(cache, &lacking, &mut |id, result| match result {
-            Err(RemoteError::Corrupt { .. }) => damaged.push(id),
-            result => self.done(id, result),
+        remote.fetch_all(cache, &lacking, &mut |step| match step {
+            Step::Ended { id, result: Err(RemoteError::Corrupt { .. }) } => damaged.push(id),
+            step => self.step(step),
         });
         if !damaged.is_empty() {
-            remote.fetch_all(cache, &damaged, &mut |id, result| self.done(id, result));
+            remote.fetch_all(cache, &damaged, &mut |step| self.step(step));
         }
     }
 
@@ -262,17 +280,19 @@ fn split(contents: &[Content]) -> (Vec<ObjectId>, Vec<Content>) {
     (files.into_iter().map(|content| content.id).collect(), directories)
 }
 
-/// Does `work` for each object on up to `jobs` threads; `done` is called on this one.
+/// Does `work` for each object on up to `jobs` threads; `report` is called on this one.
 pub(crate) fn in_threads(
     jobs: NonZeroUsize,
+    interrupt: &Interrupt,
     ids: &[ObjectId],
     work: impl Fn(ObjectId) -> Result<Transfer, RemoteError> + Sync,
-    done: &mut Done<'_>,
+    report: &mut Report<'_>,
 ) {
+    let work = |id| if interrupt.is_set() { Err(RemoteError::Interrupted) } else { work(id) };
     let threads = jobs.get().min(ids.len());
     if threads <= 1 {
         for &id in ids {
-            done(id, work(id));
+            report(Step::Ended { id, result: work(id) });
         }
         return;
     }
@@ -292,7 +312,7 @@ pub(crate) fn in_threads(
         }
         drop(sender);
         for (id, result) in receiver {
-            done(id, result);
+            report(Step::Ended { id, result });
         }
     });
 }
@@ -307,6 +327,7 @@ mod tests {
 
     use super::*;
     use crate::directory::DirectoryRemote;
+    use crate::record::RecordKey;
     use crate::url::RemoteUrl;
 
     fn quiet() -> impl FnMut(Progress<'_>) {
@@ -347,7 +368,11 @@ mod tests {
 
         let (mut planned, mut heard) = (0, BTreeSet::new());
         let sent = push(&mine, &remote, &ids, &mut |event| match event {
-            Progress::Planned { objects } => planned += objects,
+            Progress::Planned { objects, bytes } => {
+                assert_eq!(bytes, 800);
+                planned += objects;
+            }
+            Progress::Bytes { .. } => {}
             Progress::Done { id, .. } => assert!(heard.insert(id)),
             Progress::Failed { error, .. } => panic!("{error}"),
         });
@@ -488,6 +513,36 @@ mod tests {
             }
             self.inner.fetch(cache, id)
         }
+
+        fn put_records(&self, records: &[(RecordKey, Vec<u8>)]) -> Vec<(RecordKey, RemoteError)> {
+            self.inner.put_records(records)
+        }
+
+        fn get_records(
+            &self,
+            keys: &[RecordKey],
+        ) -> Vec<(RecordKey, Result<Vec<u8>, RemoteError>)> {
+            self.inner.get_records(keys)
+        }
+
+        fn list_records(&self) -> Result<Vec<RecordKey>, RemoteError> {
+            self.inner.list_records()
+        }
+    }
+
+    #[test]
+    fn an_interrupted_transfer_names_what_is_left() {
+        let Sides { mine, remote, .. } = sides();
+        let ids: Vec<_> = (0..20_u32).map(|n| mine.put_bytes(&n.to_le_bytes()).unwrap()).collect();
+        let interrupt = Interrupt::default();
+        let remote = remote.with_interrupt(interrupt.clone()).with_jobs(NonZeroUsize::MIN);
+        let sent = push(&mine, &remote, &ids, &mut |event| {
+            if matches!(event, Progress::Done { .. }) {
+                interrupt.set();
+            }
+        });
+        assert_eq!((sent.moved, sent.failed.len()), (1, 19));
+        assert!(sent.failed.iter().all(|(_, e)| matches!(e, RemoteError::Interrupted)));
     }
 
     #[test]
