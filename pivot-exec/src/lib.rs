@@ -25,6 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checkout;
 mod config;
 mod config_file;
 mod durations;
@@ -33,6 +34,7 @@ mod extras;
 mod facts;
 mod guard;
 mod load;
+mod locked;
 mod locks;
 mod orphans;
 mod outcome;
@@ -51,6 +53,7 @@ mod words;
 mod worker;
 mod zygote;
 
+pub use checkout::{CheckedOut, Restored, check_out};
 pub use config::{
     CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability,
     RemoteConfig,
@@ -58,6 +61,7 @@ pub use config::{
 pub use config_file::{edit_config, read_config};
 pub use facts::{PlanError, Planned, make_plan};
 pub use load::{LoadError, LoadOptions, Loaded, StageCode, load};
+pub use locked::{Locked, LockedError, LockedOut, locked_outs};
 pub use outcome::{Event, Outcome, StageFailure, Summary};
 pub use pivot_dag::{OnFailure, TaskId};
 pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};

@@ -121,6 +121,19 @@ pub fn load(project: &OpenProject, options: &LoadOptions) -> Result<Loaded, Load
     assemble(project, options, remembered, python)
 }
 
+/// The stages that are declared, if that can be told without asking Python: from the last answer
+/// while it holds, else from a definition in YAML, whose params may then be incomplete.
+pub(crate) fn stages_without_python(
+    project: &OpenProject,
+    options: &LoadOptions,
+) -> Option<Vec<Stage>> {
+    let remembered = Question::of(project, options).ok();
+    match remembered.and_then(|question| recall(project, &question.text)) {
+        Some(remembered) => Some(remembered.stages),
+        None => project.project.read_definition().ok().flatten(),
+    }
+}
+
 fn recall(project: &OpenProject, question: &str) -> Option<Remembered> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Remembered>(bytes).ok();
     let mut remembered = project.state.get_with(Table::Pipeline, REMEMBERED_KEY, parse)??;

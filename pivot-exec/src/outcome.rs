@@ -93,6 +93,12 @@ pub enum StageFailure {
         /// The dependency, relative to the project.
         path: String,
     },
+    /// Another process runs the stage.
+    #[error("another process runs it{}", .pid.map(|pid| format!(": {pid}")).unwrap_or_default())]
+    Held {
+        /// The process, where it could be read.
+        pid: Option<u32>,
+    },
     /// The cache could not do its part.
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use pivot_cache::{Cache, CheckoutMode, Content, Workspace};
+use pivot_pipeline::ProjectPath;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -33,6 +34,22 @@ pub(crate) struct SetAside {
     pub(crate) path: String,
     /// Where it is now, relative to the project.
     pub(crate) saved: String,
+}
+
+/// Refuses the output `path` of the project at `root` if a link leads out of the project.
+pub(crate) fn check_inside(root: &Path, path: &str) -> Result<(), StageFailure> {
+    // A link at the path itself is removed before anything is written, as it may be one to a
+    // cache elsewhere: only the folders above count.
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+    let Some(parent) = parent.and_then(|parent| ProjectPath::new(parent).ok()) else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    match parent.leaves_project(root) {
+        Ok(None) => Ok(()),
+        Ok(Some(link)) => Err(StageFailure::OutputOutside { path, link }),
+        Err(source) => Err(StageFailure::Workspace { action: "find", path, source }),
+    }
 }
 
 impl Site<'_> {

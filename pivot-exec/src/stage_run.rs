@@ -10,14 +10,14 @@ use pivot_cache::{CheckoutMode, Content};
 use pivot_dag::TaskId;
 use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
-use pivot_pipeline::{Out, OutKind, ProjectPath, Stage};
+use pivot_pipeline::{Out, OutKind, Stage};
 
 use crate::extras::{Extras, with_reported};
 use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
 use crate::locks::write_lock;
 use crate::outcome::{Outcome, StageFailure};
-use crate::outputs::{SetAside, Site};
+use crate::outputs::{SetAside, Site, check_inside};
 use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
@@ -157,22 +157,8 @@ impl StageRunner<'_> {
 
     /// Nothing is cleared, restored or written where a link leads out of the project.
     fn check_outputs_are_inside(&self, stage: &Stage) -> Result<(), StageFailure> {
-        let root = self.project.root();
         for out in &stage.outs {
-            // A link at the path itself is removed before anything is written, as it may be one
-            // to a cache elsewhere: only the folders above count.
-            let parent = out.path.as_str().rsplit_once('/').map(|(parent, _)| parent);
-            let Some(parent) = parent.and_then(|parent| ProjectPath::new(parent).ok()) else {
-                continue;
-            };
-            let path = out.path.as_str().to_owned();
-            match parent.leaves_project(root) {
-                Ok(None) => {}
-                Ok(Some(link)) => return Err(StageFailure::OutputOutside { path, link }),
-                Err(source) => {
-                    return Err(StageFailure::Workspace { action: "find", path, source });
-                }
-            }
+            check_inside(self.project.root(), out.path.as_str())?;
         }
         Ok(())
     }

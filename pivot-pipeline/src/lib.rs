@@ -62,7 +62,7 @@ pub use error::{PipelineError, Problem};
 pub use name::{NameError, StageName};
 pub use params::{Override, Overrides, PARAMS_FILE, ParamsFile, UnknownStage};
 pub use path::{PathError, ProjectPath};
-pub use pipeline::{NoSuchStage, Pipeline};
+pub use pipeline::{NoSuchStage, Pipeline, fits_pattern};
 pub use place::Place;
 pub use stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
 pub use suggest::closest;

@@ -84,7 +84,7 @@ impl Pipeline {
         }
         let is_pattern = word.contains(['*', '?']);
         let meant = |stage: &Stage| match is_pattern {
-            true => fits(word, stage.name.as_str()),
+            true => fits_pattern(word, stage.name.as_str()),
             false => stage.name.base() == word,
         };
         let tasks: Vec<_> = self
@@ -186,7 +186,7 @@ fn repeated<'p>(paths: &[&'p ProjectPath]) -> Option<&'p ProjectPath> {
 }
 
 /// Whether `name` fits `pattern`, where `*` stands for any text and `?` for one character.
-fn fits(pattern: &str, name: &str) -> bool {
+pub fn fits_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
     // Where to go on when the text after the last `*` does not fit: one character later.

@@ -1,0 +1,114 @@
+//! Makes the workspace match the locks: brings outputs from the cache, and nothing is run.
+//!
+//! What a person changed is moved to `.pivot/saved/` first, as before a run.
+
+use pivot_cache::CheckoutMode;
+use rayon::prelude::*;
+
+use crate::guard::{self, Attempt};
+use crate::locked::LockedOut;
+use crate::outcome::StageFailure;
+use crate::outputs::{SetAside, Site, check_inside};
+use crate::project::OpenProject;
+
+/// What became of one output.
+#[derive(Debug)]
+pub struct CheckedOut {
+    /// The stage that writes it.
+    pub stage: String,
+    /// Where it is, relative to the project.
+    pub path: String,
+    /// Whether it had to be brought; why it could not be.
+    pub result: Result<Restored, StageFailure>,
+    /// What was in the way, with where it is now; both relative to the project.
+    pub set_aside: Vec<(String, String)>,
+}
+
+/// What it took to have an output in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It was there.
+    AlreadyThere,
+    /// It was brought from the cache.
+    FromCache,
+}
+
+/// Brings each of `outs` to its place, if something else or nothing is there.
+///
+/// One that fails does not stop the others.
+pub fn check_out(project: &OpenProject, outs: &[LockedOut]) -> Vec<CheckedOut> {
+    let workspace = project.workspace();
+    let site = Site {
+        root: project.root(),
+        cache: &project.cache,
+        workspace: &workspace,
+        mode: project.config.cache.checkout_mode.into(),
+    };
+    project.cache.sweep_temporary();
+    // The outputs of one stage lie together and share its guard.
+    let stages: Vec<&[LockedOut]> = outs.chunk_by(|a, b| a.stage == b.stage).collect();
+    stages.into_par_iter().flat_map_iter(|outs| check_out_stage(project, &site, outs)).collect()
+}
+
+fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -> Vec<CheckedOut> {
+    let is_there = |out: &LockedOut| {
+        let content = site.workspace.content(&out.artifact.path);
+        content.ok().flatten() == Some(out.artifact.content)
+    };
+    let mut guard = None;
+    outs.iter()
+        .map(|out| {
+            let mut set_aside: Vec<SetAside> = Vec::new();
+            let result = if is_there(out) {
+                Ok(Restored::AlreadyThere)
+            } else {
+                take_guard(project, &out.stage, &mut guard)
+                    .and_then(|()| restore(site, out, &mut set_aside))
+                    .map(|()| Restored::FromCache)
+            };
+            let set_aside = set_aside.into_iter().map(|aside| (aside.path, aside.saved));
+            CheckedOut {
+                stage: out.stage.clone(),
+                path: out.artifact.path.clone(),
+                result,
+                set_aside: set_aside.collect(),
+            }
+        })
+        .collect()
+}
+
+/// No output is replaced while its stage runs.
+fn take_guard(
+    project: &OpenProject,
+    stage: &str,
+    held: &mut Option<guard::StageGuard>,
+) -> Result<(), StageFailure> {
+    if held.is_some() {
+        return Ok(());
+    }
+    let guards = project.root().join(".pivot/run");
+    match guard::try_take(&guards, stage) {
+        Ok(Attempt::Taken(guard)) => {
+            *held = Some(guard);
+            Ok(())
+        }
+        Ok(Attempt::Held(pid)) => Err(StageFailure::Held { pid }),
+        Err((source, path)) => {
+            let path = path.display().to_string();
+            Err(StageFailure::Workspace { action: "lock", path, source })
+        }
+    }
+}
+
+fn restore(
+    site: &Site<'_>,
+    out: &LockedOut,
+    set_aside: &mut Vec<SetAside>,
+) -> Result<(), StageFailure> {
+    let path = &out.artifact.path;
+    check_inside(site.root, path)?;
+    // Nothing is cleared for what cannot be brought.
+    site.cache.verify(&out.artifact.content)?;
+    let mode = if out.is_theirs { CheckoutMode::Copy } else { site.mode };
+    site.restore(path, &out.artifact.content, mode, set_aside)
+}
