@@ -17,6 +17,10 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
+# Write down the public APIs of the libraries anew, after a change that is meant.
+api:
+    cargo run -p pivot-tests --features public-api --bin public-api -- --update
+
 # The planning benchmark at two sizes.
 bench:
     cargo build --release
