@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use pivot_cache::Table;
 use pivot_dag::TaskId;
 use pivot_fingerprint::{
-    CodeHash, Component, Entry, Holds, InspectError, InspectRequest, Inspection, Interpreter,
-    InterpreterError, Manifest, Note, SourcePlace, Witness,
+    CodeHash, Component, Entry, Holds, InspectError, InspectRequest, InspectedStage, Inspection,
+    Interpreter, InterpreterError, Manifest, Note, SourcePlace, Witness,
 };
 use pivot_pipeline::{
     Action, DeclaredStage, Override, Overrides, ParamsFile, Pipeline, PipelineError, PythonAction,
@@ -40,6 +40,15 @@ pub struct StageCode {
     pub manifest: Manifest,
     /// What is covered more coarsely than usual, and why.
     pub notes: Vec<Note>,
+    /// Which code objects the manifest covers: what else starts in a run is reported by it.
+    #[serde(default)]
+    pub(crate) covered: String,
+}
+
+impl StageCode {
+    fn of(stage: InspectedStage) -> Self {
+        Self { manifest: stage.manifest, notes: stage.notes, covered: stage.covered }
+    }
 }
 
 /// A pipeline with all that is known of it before its files are looked at.
@@ -231,7 +240,7 @@ fn from_python_file(
     let mut remembered = Remembered { witness, preload, ..Remembered::default() };
     for stage in inspection.stages {
         remembered.stages.push(DeclaredStage::from_json(&stage.declared)?.into_stage()?);
-        remembered.codes.push(StageCode { manifest: stage.manifest, notes: stage.notes });
+        remembered.codes.push(StageCode::of(stage));
     }
     overrides.check(remembered.stages.iter().map(|stage| &stage.name))?;
     Ok((remembered, params))
@@ -267,8 +276,7 @@ fn from_yaml(
             .collect::<Result<_, _>>()?;
         pivot_pipeline::adopt(&mut stages, &declared)?;
         for stage in inspection.stages {
-            let code = StageCode { manifest: stage.manifest, notes: stage.notes };
-            by_name.insert(stage.name, code);
+            by_name.insert(stage.name.clone(), StageCode::of(stage));
         }
     }
     let code_of = |stage: &Stage| {
@@ -317,7 +325,7 @@ fn with_command(code: StageCode, stage: &Stage, command: &str) -> StageCode {
     let name = format!("cmd:{}", stage.name.base());
     let mut components = vec![component(name, command.as_bytes(), stage)];
     components.extend(code.manifest.components().iter().cloned());
-    StageCode { manifest: Manifest::new(components), notes: code.notes }
+    StageCode { manifest: Manifest::new(components), ..code }
 }
 
 fn component(name: String, bytes: &[u8], stage: &Stage) -> Component {
@@ -392,6 +400,7 @@ impl Loaded {
             "deps": stage.deps.iter().map(|dep| dep.as_str()).collect::<Vec<_>>(),
             "outs": outs.collect::<Vec<_>>(),
             "manifest": manifest.collect::<Vec<_>>(),
+            "covered": self.codes[task.index()].covered,
             "variant": stage.name.variant(),
             "cwd": stage.cwd.as_ref().map(|cwd| cwd.as_str()),
         }))

@@ -57,6 +57,8 @@ pub struct InspectedStage {
     pub manifest: Manifest,
     /// What the manifest covers more coarsely than usual.
     pub notes: Vec<Note>,
+    /// Which code objects the manifest covers, for the process that runs the stage.
+    pub covered: String,
     /// Everything that was declared, for the reader of definitions.
     pub declared: serde_json::Value,
 }
@@ -149,6 +151,8 @@ struct CodeOfStage {
     code: Vec<ComponentFrame>,
     #[serde(default)]
     notes: Vec<NoteFrame>,
+    #[serde(default)]
+    covered: String,
 }
 
 #[derive(Deserialize)]
@@ -244,6 +248,7 @@ fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, se
     if let Some(fields) = declared.as_object_mut() {
         fields.remove("code");
         fields.remove("notes");
+        fields.remove("covered");
     }
     let components = code.code.into_iter().map(|c| Component {
         name: c.name,
@@ -255,6 +260,7 @@ fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, se
         name: code.name,
         manifest: Manifest::new(components.collect()),
         notes: notes.collect(),
+        covered: code.covered,
         declared,
     })
 }

@@ -16,7 +16,7 @@ from pivot._protocol import Message, from_wire, to_wire
 from pivot._stages import Stage, check_names, function_name, project_path
 
 if TYPE_CHECKING:
-    from pivot._fingerprint import Session
+    from pivot._fingerprint import Fingerprint, Session
 
 
 def inspect_project(request: Message, session: Session) -> Message:
@@ -93,9 +93,9 @@ def _inspected(
     effective, params = stage.effective_params(overrides)
     model = None if params.model is None else params.model.model_class
     try:
-        components, notes = session.fingerprint(declaration.function, declaration.name, model)
+        code = session.fingerprint(declaration.function, declaration.name, model)
         if declaration.code_deps:
-            components = _with_code_deps(components, declaration, session, root)
+            code = _with_code_deps(code, declaration, session, root)
     except PivotError:
         raise
     except Exception as error:
@@ -110,8 +110,9 @@ def _inspected(
         **described,
         "params": to_wire(effective),
         "params_model": params.model is not None,
-        "code": components,
-        "notes": notes,
+        "code": code.components,
+        "notes": code.notes,
+        "covered": code.covered,
     }
 
 
@@ -182,18 +183,20 @@ class _PathsOf:
 
 
 def _with_code_deps(
-    components: list[Message], declaration: Declaration, session: Session, root: str
-) -> list[Message]:
-    """A stage's components with those of the code that it names as a dependency by hand."""
-    found = {component["name"]: component for component in components}
+    code: Fingerprint, declaration: Declaration, session: Session, root: str
+) -> Fingerprint:
+    """A stage's code with the code that it names as a dependency by hand."""
+    found = {component["name"]: component for component in code.components}
+    covered = code.covered
     inside = _PathsOf(declaration, root)
     for item in declaration.code_deps:
         if isinstance(item, (str, os.PathLike)):
             component = _file_component(os.fspath(item), inside, root)
             found[component["name"]] = component
             continue
-        reached, _ = session.fingerprint(item, declaration.name)
-        for component in _object_components(item, reached):
+        reached = session.fingerprint(item, declaration.name)
+        covered += reached.covered
+        for component in _object_components(item, reached.components):
             name = component["name"]
             known = found.setdefault(name, component)
             if known["hash"] != component["hash"]:
@@ -201,7 +204,7 @@ def _with_code_deps(
                 kind, _, rest = name.partition(":")
                 name = f"{kind}:{getattr(item, '__module__', 'code_deps')}.{rest}"
                 found[name] = {**component, "name": name}
-    return list(found.values())
+    return code._replace(components=list(found.values()), covered=covered)
 
 
 def _file_component(path: str, inside: _PathsOf, root: str) -> Message:

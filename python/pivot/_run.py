@@ -65,7 +65,9 @@ def run_stage(request: Message, session: Session) -> Message:
         "ok": True,
         **_times(started, called, ended),
         "sources": session.sources(),
-        "extras": session.extras(request.get("manifest") or [], _artifacts(request)),
+        "extras": session.extras(
+            request.get("manifest") or [], request.get("covered") or "", _artifacts(request)
+        ),
     }
 
 

@@ -9,6 +9,7 @@ Start reading at `_session`, then `_manifest` and `_graph`.
 """
 
 from ._extras import digest as extra_digest
+from ._manifest import Fingerprint
 from ._session import Session
 
-__all__ = ["Session", "extra_digest"]
+__all__ = ["Fingerprint", "Session", "extra_digest"]

@@ -47,6 +47,7 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
     code = value.__code__
     encoder.mark("function")
     source = graph.sources.of_code(code)
+    component.codes.append(code)
     node: FunctionNode | None = source.node(code) if source is not None else None
     if node is not None and source is not None:
         encoder.text(graph.form_digest(node, texts))
@@ -70,6 +71,9 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
     )
     if texts:
         yield value.__doc__
+        annotate = getattr(value, "__annotate__", None)
+        if type(annotate) is types.FunctionType:
+            component.codes.append(annotate.__code__)  # annotations are part of the text
     if names.reads_texts:
         component.reads_texts = True
     component.strings.extend(text for text, _ in names.strings if SCRIPT.search(text))
@@ -255,6 +259,7 @@ def _cell(encoder: Encoder, value: types.CellType) -> Steps:
 
 def _code(encoder: Encoder, value: types.CodeType) -> Steps:
     encoder.mark("code")
+    encoder.component.codes.append(value)
     encoder.text(_bytecode.form_digest(value))
     yield from ()
 

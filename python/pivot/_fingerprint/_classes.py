@@ -213,6 +213,9 @@ def _annotations(encoder: Encoder, value: type, *, params: bool) -> Steps:
     ]
     if not annotated:
         return
+    annotate = vars(value).get("__annotate_func__")
+    if isinstance(annotate, types.FunctionType):
+        encoder.component.codes.append(annotate.__code__)
     import ast
 
     nodes: list[ast.AST] = []

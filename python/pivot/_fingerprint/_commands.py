@@ -24,7 +24,7 @@ class Commands:
         self._roots = roots
 
     def components(self, command: str, cwd: str | None) -> list[dict[str, Any]]:
-        """One component for each file: its normalized syntax, or its content if it is not Python."""
+        """One component for each file: its syntax, or its content if it is not Python."""
         folder = os.path.join(self._roots.root, cwd or "")
         waiting = self._started(command, folder)
         reached: dict[str, None] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CodeType
 from typing import Any, NamedTuple
 
 __all__ = ["Component", "Key", "Mode"]
@@ -39,6 +40,7 @@ class Component:
 
     __slots__ = (
         "bound",
+        "codes",
         "digest",
         "edges",
         "file",
@@ -53,6 +55,7 @@ class Component:
         "reads_texts",
         "runs_programs",
         "strings",
+        "tokens",
         "writes_environment",
     )
 
@@ -60,6 +63,8 @@ class Component:
         self.key = key
         self.digest = b""
         self.edges: dict[Key, None] = {}
+        self.codes: list[CodeType] = []
+        """The code whose text or instructions are part of the digest."""
         self.libraries: dict[str, None] = {}
         """Dotted names of library objects, ``numpy.random.default_rng``."""
         self.modules: dict[str, None] = {}
@@ -78,6 +83,8 @@ class Component:
         self.reads_environment = False
         self.writes_environment = False
         self.runs_programs = False
+        self.tokens: set[str] | None = None
+        """Tokens of ``codes``, once they were asked for; see `_covered`."""
 
     def note(self, text: str, file: str | None, line: int | None) -> None:
         """Say why something coarser than the code's own names counts."""

@@ -13,6 +13,7 @@ import re
 import sys
 import types
 from collections.abc import Iterable
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._callables import meanings_inside
@@ -194,6 +195,7 @@ class _Effect(NamedTuple):
     edges: tuple[Key, ...]
     footprint: frozenset[str]
     line: int
+    codes: tuple[CodeType, ...] = ()
 
 
 class Effects:
@@ -208,15 +210,13 @@ class Effects:
 
     def of_stage(
         self, reached: dict[Key, Component], module: str | None, mode: Mode
-    ) -> tuple[list[dict[str, Any]], list[Key]]:
-        """The ``effects:`` components of a stage, and what they refer to."""
-        start = {name for component in reached.values() for name in component.modules}
-        if module is not None:
-            start.add(module)
+    ) -> tuple[list[dict[str, Any]], list[Key], list[CodeType]]:
+        """The ``effects:`` components of a stage, what they refer to, and their nameless code."""
         reach: frozenset[str] | None = None
         entries: list[dict[str, Any]] = []
         edges: dict[Key, None] = {}
-        for name in self._import_closure(start):
+        codes: list[CodeType] = []
+        for name in self.modules_of_stage(reached, module):
             effects = self._of_module(name, mode)
             if not effects:
                 continue
@@ -231,6 +231,7 @@ class Effects:
                 continue
             for effect in concerned:
                 edges.update(dict.fromkeys(effect.edges))
+                codes += effect.codes
             source = self.graph.sources.of_module(name)
             entries.append(
                 {
@@ -240,7 +241,14 @@ class Effects:
                     "line": concerned[0].line,
                 }
             )
-        return entries, list(edges)
+        return entries, list(edges), codes
+
+    def modules_of_stage(self, reached: dict[Key, Component], module: str | None) -> list[str]:
+        """The modules whose top level counts for a stage, with or without an effect."""
+        start = {name for component in reached.values() for name in component.modules}
+        if module is not None:
+            start.add(module)
+        return self._import_closure(start)
 
     # ------------------------------------------------------------------ modules
 
@@ -342,7 +350,8 @@ class Effects:
             return None
         if decorated is not None:
             component, digest = self._digest(module, nodes, decorated, mode)
-        return _Effect(digest, tuple(component.edges), footprint, node.lineno)
+        edges, codes = tuple(component.edges), tuple(component.codes)
+        return _Effect(digest, edges, footprint, node.lineno, codes)
 
     def _digest(
         self, module: str, nodes: list[ast.AST], decorated: str | None, mode: Mode

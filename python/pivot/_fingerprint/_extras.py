@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
+from . import _covered
 from ._hashing import component_hash, content_hash
 from ._syntax import nodes_form
 
@@ -71,34 +72,33 @@ def _statements(nodes: Iterable[ast.AST]) -> Iterable[ast.AST]:
         node = waiting.pop(0)
         yield node
         if not isinstance(node, _DEFINITIONS):
-            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+            waiting += [
+                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)
+            ]
 
 
 def extras(
     observed: Mapping[str, Any],
-    manifest: Iterable[Sequence[str | None]],
+    names: Container[str],
+    covered: str,
     artifacts: Sequence[str],
     root: str,
     environment: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The components for what was observed and is not in the manifest.
 
-    ``manifest`` has the name and the file of each component; ``artifacts`` are the stage's
-    dependencies and outputs, which are compared by themselves.
+    ``names`` are those of the manifest's components, ``covered`` the tokens of the code in them;
+    ``artifacts`` are the stage's dependencies and outputs, which are compared by themselves.
     """
-    names = {str(name) for name, _ in manifest}
-    known: dict[str, set[str]] = {}
-    for name, file in manifest:
-        if file is not None:
-            known.setdefault(file, set()).add(str(name).partition(":")[2])
+    tokens = _covered.split(covered)
     found: dict[str, tuple[str | None, int | None]] = {}
     for entry in observed.get("code", ()):
-        file, qualname = entry["file"], entry["name"]
-        outermost = qualname.partition(".")[0]
-        if _is_inside(file) and not _covers(known.get(file, ()), outermost, entry.get("module")):
-            found[f"ran:{file}:{qualname}"] = (file, entry["line"])
+        file = entry["file"]
+        if _is_inside(file) and entry["token"] not in tokens and f"file:{file}" not in names:
+            found[f"ran:{file}:{entry['name']}"] = (file, entry["line"])
     for file in observed.get("module_files", ()):
-        if _is_inside(file) and file not in known:
+        is_known = _covered.module_token(file) in tokens or f"file:{file}" in names
+        if _is_inside(file) and not is_known:
             found[f"ran:{file}"] = (file, 1)
     for file in observed.get("files", ()):
         is_artifact = any(file == path or file.startswith(path + "/") for path in artifacts)
@@ -113,15 +113,6 @@ def extras(
         if value is not None:
             components.append({"name": name, "hash": value, "file": file, "line": line})
     return components
-
-
-def _covers(names: Iterable[str], outermost: str, module: str | None) -> bool:
-    """Whether one of a file's components is the definition, or the whole module."""
-    return any(
-        name in (outermost, module) or name.rpartition(".")[2] == outermost
-        or outermost in name.split(".")
-        for name in names
-    )
 
 
 def _is_inside(file: str) -> bool:

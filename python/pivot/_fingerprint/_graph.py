@@ -244,6 +244,8 @@ class Graph(Owners, UserModules):
     ) -> dict[str, Meaning]:
         """What the names in statements or expressions of a module's top level mean."""
         names = names_of(nodes, module_level=True)
+        if source is not None:
+            component.codes += source.codes_in(nodes)
         file = self.roots.relative(source.path) if source is not None else None
         return Resolver(self, component, names, Environment(namespace, {}, file, None)).run()
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from types import CodeType
+from typing import Any, NamedTuple
 
+from . import _covered
 from ._component import Component, Key, Mode
 from ._effects import Effects
 from ._graph import Graph
 from ._hashing import component_hash
 from ._scripts import Scripts, can_start_programs
 
-__all__ = ["Manifests"]
+__all__ = ["Fingerprint", "Manifests"]
 
 _TEXT_READERS = re.compile(r"inspect\.(get|signature|clean)|typing\.get_type_hints|pydoc\.")
+
+
+class Fingerprint(NamedTuple):
+    """What one stage's code is."""
+
+    components: list[dict[str, Any]]
+    """``{name, hash, file, line}`` of each part."""
+    notes: list[dict[str, Any]]
+    """``{text, file, line}``: what is coarser than the code's own names, and why."""
+    covered: str
+    """Tokens of all code in the parts (see `_covered`); empty before Python 3.12."""
 
 
 class Manifests:
@@ -31,32 +44,52 @@ class Manifests:
         """Environment variables whose values are components of some stage."""
         return self._environment
 
-    def of_stage(
-        self, function: Any, params_model: type | None
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Components and notes of one stage."""
+    def of_stage(self, function: Any, params_model: type | None) -> Fingerprint:
+        """The fingerprint of one stage."""
         start = [self.graph.root(function)]
         if params_model is not None and self.graph.class_owner(params_model) == "user":
             start.append(self.graph.params_key(params_model))
         mode = Mode()
-        reached, effects = self._reach(start, function, mode)
+        reached, effects, codes = self._reach(start, function, mode)
         if any(map(_reads_texts, reached.values())):
             mode = Mode(texts=True)
-            reached, effects = self._reach(start, function, mode)
-        return self._named(reached, mode) + effects + self._outside(reached), _notes(reached)
+            reached, effects, codes = self._reach(start, function, mode)
+        components = self._named(reached, mode) + effects + self._outside(reached)
+        return Fingerprint(components, _notes(reached), self._covered(reached, codes, function))
+
+    def _covered(self, reached: dict[Key, Component], codes: list[CodeType], function: Any) -> str:
+        if not _covered.is_observable:
+            return ""
+        tokens = self._tokens(codes)
+        for component in reached.values():
+            if component.tokens is None:
+                component.tokens = self._tokens(component.codes)
+            tokens |= component.tokens
+        module = getattr(function, "__module__", None)
+        for name in self.effects.modules_of_stage(reached, module):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(file, str):
+                tokens.add(_covered.module_token(self.graph.roots.relative(file)))
+        return _covered.joined(tokens)
+
+    def _tokens(self, codes: list[CodeType]) -> set[str]:
+        inner = {id(c): c for code in codes for c in _covered.with_inner(code)}
+        relative = self.graph.roots.relative
+        return {_covered.token(code, relative) for code in inner.values()}
 
     def _reach(
         self, start: list[Key], function: Any, mode: Mode
-    ) -> tuple[dict[Key, Component], list[dict[str, Any]]]:
+    ) -> tuple[dict[Key, Component], list[dict[str, Any]], list[CodeType]]:
         reached: dict[Key, Component] = {}
         self._extend(reached, start, mode)
         module = getattr(function, "__module__", None)
         effects: list[dict[str, Any]] = []
+        codes: list[CodeType] = []
         # What an effect refers to may lead to other modules with effects; this ends, as the
         # modules are finite.
         while True:
             before = len(reached)
-            effects, edges = self.effects.of_stage(reached, module, mode)
+            effects, edges, codes = self.effects.of_stage(reached, module, mode)
             self._extend(reached, edges + self._computed(reached), mode)
             if len(reached) == before:
                 break
@@ -64,7 +97,7 @@ class Manifests:
         for key in keys:
             if key._replace(kind="class") in reached:
                 del reached[key]  # the class is used as such, too: all of it counts
-        return reached, effects
+        return reached, effects, codes
 
     def _computed(self, reached: dict[Key, Component]) -> list[Key]:
         """Scripts and modules that texts in the stage's code may name."""

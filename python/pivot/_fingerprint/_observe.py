@@ -15,6 +15,7 @@ from collections.abc import Container
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from . import _covered
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import Recorder
 from ._roots import Roots
@@ -82,9 +83,9 @@ class Observer:
         ``complete``
             Whether the code that started is known (Python 3.12 and later).
         ``code``
-            ``{file, module, name, line}`` of each function of the user that started; ``file`` is
-            project-relative. A lambda of the top level has the name that its module binds it, or
-            the table that holds it, to.
+            ``{file, module, name, line, token}`` of each function of the user that started;
+            ``file`` is project-relative, ``token`` as in `_covered`. A lambda of the top level
+            has the name that its module binds it, or the table that holds it, to.
         ``modules``, ``packages``
             User modules, and top-level names of other modules, that the run imported.
         ``files``
@@ -115,6 +116,7 @@ class Observer:
                     "module": names.get(item.co_filename),
                     "name": name,
                     "line": item.co_firstlineno,
+                    "token": _covered.token(item, self.roots.relative),
                 }
             )
         code.sort(key=lambda entry: (entry["file"], entry["line"], entry["name"]))

@@ -17,7 +17,7 @@ from ._commands import Commands
 from ._extras import extras
 from ._graph import Graph
 from ._loader import Sources
-from ._manifest import Manifests
+from ._manifest import Fingerprint, Manifests
 from ._observe import Observer
 from ._packages import Packages
 from ._preload import preload
@@ -99,8 +99,8 @@ class Session:
 
     def fingerprint(
         self, function: Any, stage_name: str, params_model: type | None = None
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The components of a stage's code manifest, and notes on what is coarse in it."""
+    ) -> Fingerprint:
+        """What a stage's code is."""
         del stage_name  # the same function has the same code under any name
         with self._pristine.restored() as patched:
             if self._manifests is None:
@@ -169,7 +169,7 @@ class Session:
         return found
 
     def extras(
-        self, manifest: list[list[str | None]], artifacts: list[str]
+        self, manifest: list[list[str | None]], covered: str, artifacts: list[str]
     ) -> list[dict[str, Any]]:
         """Components for what the run did beyond its manifest; see `_extras`."""
         observed = self.observed()
@@ -180,7 +180,8 @@ class Session:
         with self._pristine.restored():
             return extras(
                 observed,
-                manifest,
+                {str(name) for name, _ in manifest},
+                covered,
                 artifacts,
                 self.roots.root,
                 self._began.environment if self._began else {},

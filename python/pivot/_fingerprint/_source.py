@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 # The interpreter compiles longer expressions than it gives trees for.
 _RECURSION_LIMIT = 20_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_NAMELESS = (ast.Lambda, ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)
 
 
 class Imported(NamedTuple):
@@ -99,6 +100,17 @@ class Source:
         if key not in self._nodes:
             self._nodes[key] = self._find(code)
         return self._nodes[key]
+
+    def codes_in(self, nodes: Iterable[ast.AST]) -> list[CodeType]:
+        """The lambdas and generators in statements and expressions of the top level."""
+        lines = set()
+        for node in nodes:
+            inner = [n for n in ast.walk(node) if isinstance(n, _NAMELESS)]
+            lines.update(line for n in inner for line in range(n.lineno, (n.end_lineno or 0) + 1))
+        if not lines:
+            return []
+        codes = self._index().values()
+        return [c for c in codes if c.co_name[0] == "<" and c.co_firstlineno in lines]
 
     def class_node(self, qualname: str) -> ast.ClassDef | None:
         """The last class statement with this qualified name."""
