@@ -56,6 +56,8 @@ class Stages(ProjectTestCase):
         self.assertTrue(any(c["name"] == "self:train" for c in code), code)
         self.assertTrue(all(len(c["hash"]) == 16 for c in code), code)
         train.pop("notes")
+        covered = train.pop("covered")
+        self.assertEqual(bool(covered), sys.version_info >= (3, 12))
         self.assertEqual(
             train,
             {
