@@ -98,6 +98,7 @@ impl Cache {
             return Ok(None);
         }
         hold(file);
+        self.sync_bytes(file, &at.to_path())?;
         let temporary = self.tmp().join(fresh_name());
         if rustix::fs::linkat(at.dir, at.name, CWD, &temporary, AtFlags::empty()).is_err() {
             return Ok(None);
@@ -129,6 +130,7 @@ impl Cache {
             }
             return Ok(Some(SeenFile { id, executable: false, stamp, seen }));
         }
+        self.sync_name(&object)?;
         let after = fstat()?;
         if !is_ours(&after) {
             return Err(CacheError::Changing { path: at.to_path() });

@@ -46,8 +46,12 @@ impl Cache {
         origin: &Path,
     ) -> Result<(), CacheError> {
         let object = self.object_path(id);
+        self.sync_bytes(&temporary.file, temporary.path())?;
         for _ in 0..ATTEMPTS {
-            if temporary.publish(&object)? || self.same_as_object(&temporary.file, id, origin)? {
+            if temporary.publish(&object)? {
+                return self.sync_name(&object);
+            }
+            if self.same_as_object(&temporary.file, id, origin)? {
                 return Ok(());
             }
         }

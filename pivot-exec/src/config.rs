@@ -124,6 +124,8 @@ pub enum Durability {
     /// All of a run that has ended: the file system is synced once at its end.
     #[default]
     Batch,
+    /// Each stage that has ended: its objects and its lock wait for the disk.
+    Full,
     /// What the system happens to have written.
     None,
 }

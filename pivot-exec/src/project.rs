@@ -8,7 +8,7 @@ use pivot_cache::{Cache, State, Workspace};
 use pivot_lock::LockFiles;
 use pivot_pipeline::Project;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Durability};
 
 /// What git shall not see of `.pivot`: all but the locks is of this machine.
 const IGNORED: &str = "/cache/\n/config.yaml\n/.config.yaml-*\n/logs/\n/run/\n/saved/\n/stages/.tmp-*\n/state.lmdb/\n";
@@ -41,13 +41,11 @@ impl OpenProject {
         let config = Config::read(root)?;
         let own = root.join(".pivot");
         let cache = config.cache.dir.as_ref().map_or(own.join("cache"), |dir| root.join(dir));
-        Ok(Self {
-            cache: Cache::open(&cache),
-            locks: LockFiles::new(root.join(LOCKS_DIR)),
-            state: State::open(&own.join("state.lmdb")),
-            config,
-            project,
-        })
+        let (mut cache, mut locks) = (Cache::open(&cache), LockFiles::new(root.join(LOCKS_DIR)));
+        if config.core.durability == Durability::Full {
+            (cache, locks) = (cache.synced(), locks.synced());
+        }
+        Ok(Self { cache, locks, state: State::open(&own.join("state.lmdb")), config, project })
     }
 
     /// The project's directory.
@@ -83,9 +81,11 @@ pub fn make_layout(root: &Path) -> io::Result<()> {
     for dir in ["stages", "logs"] {
         fs::create_dir_all(own.join(dir))?;
     }
-    match fs::OpenOptions::new().write(true).create_new(true).open(own.join(".gitignore")) {
-        Ok(mut file) => file.write_all(IGNORED.as_bytes()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+    let mut ignored =
+        fs::OpenOptions::new().append(true).create(true).open(own.join(".gitignore"))?;
+    // An empty one was left by a run that was killed here.
+    if ignored.metadata()?.len() == 0 {
+        ignored.write_all(IGNORED.as_bytes())?;
     }
+    Ok(())
 }

@@ -128,6 +128,7 @@ impl Scenario {
             assert_eq!(picture(&project), expected, "{at}\nthen:\n{again}");
             again.succeeds();
             self.check_now(&project, &expected, &at);
+            assert!(project.read(".pivot/.gitignore").contains("/cache/\n"), "{at}");
             assert!(project.files_in(".pivot/cache/tmp").is_empty(), "leftovers: {at}");
             assert!(project.files_in(".pivot/cache/quarantine").is_empty(), "quarantine: {at}");
             let third = project.pivot("run").succeeds();

@@ -15,6 +15,8 @@ mod examples;
 mod explain;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faults_points;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod faults_power;
 mod incremental;
 mod interrupts;
 mod locks;

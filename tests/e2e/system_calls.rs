@@ -46,6 +46,7 @@ pub(crate) fn watch(
             _ => Err(std::io::Error::last_os_error()),
         });
     }
+    #[expect(clippy::zombie_processes, reason = "`wait` reaps it")]
     let child = command.spawn().expect("the program starts, and may be watched (ptrace)");
     let leader = i32::try_from(child.id()).expect("a process id");
     wait(leader);
