@@ -21,6 +21,9 @@ pub enum Entry {
     /// `python` (`module.function`). With `command` in place of `python` it asks for the
     /// project's scripts that a shell command executes.
     Targets(Vec<serde_json::Value>),
+    /// Functions by name, `module.function`, of a project that declares no stages. Each is
+    /// reported as a stage of that name; nothing is bound to their arguments.
+    Functions(Vec<String>),
 }
 
 /// What an inspection shall look at.

@@ -36,7 +36,7 @@ def inspect_project(request: Message, session: Session) -> Message:
     else:
         declarations: list[Declaration] = []
         described: list[Message] = []
-        for target in entry["targets"]:
+        for target in entry.get("targets") or ():
             if "command" in target:
                 continue
             declarations.append(_declaration_of(target, session, root))
@@ -49,6 +49,11 @@ def inspect_project(request: Message, session: Session) -> Message:
         if "command" in target:
             code = session.command(target["command"], target.get("cwd"))
             stages.append({"name": target["stage"], "function": None, "code": code, "notes": []})
+    for name in entry.get("functions") or ():
+        code = session.fingerprint(load_target(session, root, name), name)
+        stages.append(
+            {"name": name, "function": None, "code": code.components, "notes": code.notes}
+        )
     session.stop_recording()
     return {
         "type": "inspected",

@@ -46,6 +46,15 @@ class Stages(ProjectTestCase):
         answer = ask([5])
         self.assertEqual((answer["type"], answer["error"]["kind"]), ("failed", "internal"))
 
+    def test_functions_of_a_project_without_stages(self):
+        self.write("stats.py", "RATE = 2\n\ndef scaled(values, by):\n    return RATE * by\n")
+        entry = {"functions": ["stats.scaled"]}
+        answer = self.request({"type": "inspect", "root": str(self.root), "entry": entry}).answer
+        (stage,) = answer["stages"]
+        names = {component["name"] for component in stage["code"]}
+        self.assertEqual(stage["name"], "stats.scaled")
+        self.assertLessEqual({"self:scaled", "const:RATE"}, names)
+
     def test_quick_start(self):
         self.write("pipeline.py", QUICK_START)
         ended = self.inspect()
