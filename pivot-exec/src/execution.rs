@@ -16,7 +16,7 @@ use pivot_pipeline::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::outcome::{Event, Outcome, StageFailure};
+use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outputs::SetAside;
 use crate::plan::{Cause, Decision, Plan};
 use crate::run::{Executor, RunError, RunOptions};
@@ -38,7 +38,7 @@ const HELD_RETRY: Duration = Duration::from_millis(100);
 /// What a background job came back with.
 pub(crate) enum Done {
     Begun(TaskId, Result<Begun, StageFailure>, Vec<SetAside>),
-    Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Duration, String),
+    Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Effort, String),
 }
 
 /// A stage whose process runs.
@@ -178,7 +178,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     fn start_ready(&mut self) {
         while let Next::Start(task) = self.scheduler.next() {
             if self.settled.contains(&task) {
-                self.end(task, Outcome::Unchanged, &[], "");
+                self.end(task, Outcome::Unchanged, &[], "", None);
             } else {
                 self.spawn_begin(task);
             }
@@ -206,8 +206,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         let workers = self.workers.iter().flat_map(|running| running.worker.descriptors());
         let mut polled: Vec<PollFd<'_>> = std::iter::once(wake.as_fd())
             .chain(signals.descriptors())
+            .map(|fd| (fd, PollFlags::IN))
             .chain(workers)
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))
             .collect();
         let due = self.escalation.map(|(_, at)| at.saturating_duration_since(Instant::now()));
         let retry = (!self.held.is_empty())
@@ -230,17 +231,20 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             Done::Begun(task, begun, set_aside) => {
                 self.tell_set_aside(task, &set_aside);
                 match begun {
-                    Err(failure) => self.fail(task, failure, &[], ""),
+                    Err(failure) => self.fail(task, failure, &[], "", None),
                     Ok(Begun::Held { pid }) => self.hold(task, pid),
-                    Ok(Begun::Ended { outcome, causes }) => self.end(task, outcome, &causes, ""),
+                    Ok(Begun::Ended { outcome, causes }) => {
+                        self.end(task, outcome, &causes, "", None);
+                    }
                     Ok(Begun::Ready(ready)) => self.launch(task, ready),
                 }
             }
-            Done::Committed(task, ready, Ok(()), elapsed, tail) => {
-                self.end(task, Outcome::Ran { elapsed }, &ready.causes, &tail);
+            Done::Committed(task, ready, Ok(()), effort, tail) => {
+                let outcome = Outcome::Ran { elapsed: effort.elapsed };
+                self.end(task, outcome, &ready.causes, &tail, Some(effort));
             }
-            Done::Committed(task, ready, Err(failure), _, tail) => {
-                self.fail(task, failure, &ready.causes, &tail);
+            Done::Committed(task, ready, Err(failure), effort, tail) => {
+                self.fail(task, failure, &ready.causes, &tail, Some(effort));
             }
         }
     }
@@ -258,8 +262,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         });
         match started {
             Ok(worker) => {
-                if let Some(leader) = worker.leader() {
-                    ready.guard.note_worker(leader);
+                if let Some(traces) = worker.traces() {
+                    ready.guard.note_worker(traces);
                 }
                 (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
                 self.workers.push(Running { task, ready, worker });
@@ -267,7 +271,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             Err(failure) => {
                 let causes = ready.causes.clone();
                 drop(ready);
-                self.fail(task, failure, &causes, "");
+                self.fail(task, failure, &causes, "", None);
             }
         }
     }
@@ -303,8 +307,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
 
     fn watch_workers(&mut self) {
         for running in &mut self.workers {
-            if let Some(leader) = running.worker.hear() {
-                running.ready.guard.note_worker(leader);
+            if let Some(traces) = running.worker.hear() {
+                running.ready.guard.note_worker(traces);
             }
         }
         let mut index = 0;
@@ -325,7 +329,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                             drop(running.worker);
                             self.stages.discard(running.task);
                             let failure = StageFailure::Watch(error);
-                            self.fail(running.task, failure, &running.ready.causes, "");
+                            self.fail(running.task, failure, &running.ready.causes, "", None);
                         }
                         Ok(None) => {}
                     }
@@ -335,7 +339,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     fn ended(&mut self, task: TaskId, ready: Box<Ready>, ending: Ending) {
-        let Ending { result, tail, elapsed } = ending;
+        let Ending { result, tail, elapsed, usage } = ending;
+        let effort = Effort { elapsed, usage };
         let stages = self.stages;
         self.jobs.spawn(move || {
             let result = result
@@ -344,7 +349,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             if result.is_err() {
                 stages.discard(task);
             }
-            Done::Committed(task, ready, result, elapsed, tail)
+            Done::Committed(task, ready, result, effort, tail)
         });
     }
 
@@ -371,14 +376,28 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         }
     }
 
-    fn end(&mut self, task: TaskId, outcome: Outcome, causes: &[Cause], tail: &str) {
+    fn end(
+        &mut self,
+        task: TaskId,
+        outcome: Outcome,
+        causes: &[Cause],
+        tail: &str,
+        effort: Option<Effort>,
+    ) {
         let stage = self.name(task);
-        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail });
+        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail, effort });
         self.ends.insert(task, outcome);
         self.scheduler.finish(task, Ended::Succeeded);
     }
 
-    fn fail(&mut self, task: TaskId, failure: StageFailure, causes: &[Cause], tail: &str) {
+    fn fail(
+        &mut self,
+        task: TaskId,
+        failure: StageFailure,
+        causes: &[Cause],
+        tail: &str,
+        effort: Option<Effort>,
+    ) {
         let stage = self.name(task);
         let outcome = match failure {
             StageFailure::Cancelled => Outcome::Stopped,
@@ -390,7 +409,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         if !self.starts_more() {
             self.held.clear();
         }
-        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail });
+        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail, effort });
         self.ends.insert(task, outcome);
         let is_stopped = matches!(self.ends.get(&task), Some(Outcome::Stopped));
         for blocked in self.scheduler.finish(task, Ended::Failed) {
@@ -399,7 +418,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 false => Outcome::Blocked { upstream: stage.to_owned() },
             };
             let name = self.name(blocked.task);
-            (self.on_event)(Event::Ended { stage: name, outcome: &outcome, causes: &[], tail: "" });
+            let (causes, tail, effort) = (&[], "", None);
+            (self.on_event)(Event::Ended { stage: name, outcome: &outcome, causes, tail, effort });
             self.ends.insert(blocked.task, outcome);
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::orphans;
+use crate::orphans::{self, Traces};
 
 /// The right to run one stage, until it is dropped.
 #[derive(Debug)]
@@ -19,12 +19,10 @@ pub(crate) struct StageGuard {
 }
 
 impl StageGuard {
-    /// Notes the worker's process group, so that the next holder can end what a killed run left.
-    pub(crate) fn note_worker(&mut self, leader: u32) {
-        if let Some(note) = orphans::note(leader) {
-            // Without the note the stage runs all the same.
-            let _ = self.file.write_all(format!("{note}\n").as_bytes());
-        }
+    /// Notes the worker's processes, so that the next holder can end what a killed run left.
+    pub(crate) fn note_worker(&mut self, traces: Traces) {
+        // Without the notes the stage runs all the same.
+        let _ = self.file.write_all(traces.notes().as_bytes());
     }
 }
 

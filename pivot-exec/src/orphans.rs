@@ -1,21 +1,52 @@
 //! Finds what a killed run has left running, so that it does not write beside the next one.
 //!
-//! When the coordinator is killed, its workers die with it, but not what they have started. The
-//! guard of a stage names the worker's process group; whoever takes the guard next ends that
-//! group first. A process id alone proves nothing, as the system uses it again: the note also
-//! has the boot and the moment at which the group's leader started.
+//! When the coordinator is killed, the wardens end all that it has started. That takes a moment,
+//! and a warden may have been killed as well. So the guard of a stage names the worker's process
+//! group and its warden; whoever takes the guard next ends that group and waits for the warden. A
+//! process id alone proves nothing, as the system uses it again: a note also has the boot and the
+//! moment at which the process started.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// A note about the process group that `leader` leads, to be read by [`end`].
-pub(crate) fn note(leader: u32) -> Option<String> {
-    Some(format!("{leader} {} {}", start_of(leader)?, boot()?))
+/// What begins the note about a warden.
+const WARDEN: &str = "warden ";
+
+/// How long a warden may take to end what it has below it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The processes that end last when a run is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traces {
+    /// The leader of the worker's process group.
+    pub(crate) leader: u32,
+    /// The warden of that process.
+    pub(crate) warden: u32,
 }
 
-/// Ends the process group of a [`note`], if it still is the same group.
+impl Traces {
+    /// Notes, a line each, to be read by [`end`].
+    pub(crate) fn notes(self) -> String {
+        let group = note(self.leader).map(|note| format!("{note}\n"));
+        let warden = note(self.warden).map(|note| format!("{WARDEN}{note}\n"));
+        group.into_iter().chain(warden).collect()
+    }
+}
+
+/// A note about a process, to be read by [`end`].
+pub(crate) fn note(pid: u32) -> Option<String> {
+    Some(format!("{pid} {} {}", start_of(pid)?, boot()?))
+}
+
+/// Ends the process group of a [`note`], if it still is the same group; or waits for the end of a
+/// warden.
 pub(crate) fn end(note: &str) {
+    let (is_warden, note) = match note.strip_prefix(WARDEN) {
+        Some(note) => (true, note),
+        None => (false, note),
+    };
     let mut words = note.split_whitespace();
     let (Some(leader), Some(start), Some(of_boot)) = (words.next(), words.next(), words.next())
     else {
@@ -23,6 +54,13 @@ pub(crate) fn end(note: &str) {
     };
     let Some(leader) = leader.parse().ok().filter(|leader| *leader > 1_u32) else { return };
     if boot().as_deref() != Some(of_boot) {
+        return;
+    }
+    if is_warden {
+        let started = Instant::now();
+        while start_of(leader).is_some_and(|now| now == start) && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         return;
     }
     // While a group has members, its number is given to no new process. So a process with that

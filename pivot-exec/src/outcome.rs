@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::plan::Cause;
 use crate::signals::Interrupt;
+use crate::usage::Usage;
 use crate::worker::Stream;
 
 /// Why a stage failed.
@@ -161,6 +162,15 @@ pub enum Outcome {
     NotStarted,
 }
 
+/// What the process of a stage took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// From its start to its end, by the clock on the wall.
+    pub elapsed: Duration,
+    /// What it used of the machine, where the system could tell.
+    pub usage: Option<Usage>,
+}
+
 /// What a run tells while it goes on. Names are stage names.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -190,6 +200,8 @@ pub enum Event<'a> {
         causes: &'a [Cause],
         /// The last part of what it printed.
         tail: &'a str,
+        /// What its process took, if it had one.
+        effort: Option<Effort>,
     },
     /// Something that the user should know, although all goes on.
     Notice {

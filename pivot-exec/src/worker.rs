@@ -5,25 +5,29 @@
 //! a pipe reaches its end: a child that it left behind may hold the pipe for hours.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pivot_fingerprint::{
-    CodeHash, Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame,
+    CodeHash, HelperError, Interpreter, Prepared, StartOptions, StreamTo, write_frame,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::Signal;
 use serde::Deserialize;
 
-use crate::orphans;
+use crate::orphans::{self, Traces};
 use crate::outcome::StageFailure;
+use crate::usage::Usage;
+use crate::warden::Warded;
 use crate::zygote::{self, Zygote};
 
 /// How much of a stage's output is kept in memory for the message when it fails.
@@ -57,6 +61,8 @@ pub(crate) struct Ending {
     /// The last part of what it printed.
     pub(crate) tail: String,
     pub(crate) elapsed: Duration,
+    /// What it used, where that could be told.
+    pub(crate) usage: Option<Usage>,
 }
 
 /// What a Python stage reports about its own run; empty for a shell stage.
@@ -81,28 +87,16 @@ pub(crate) struct ExtraFrame {
 
 #[derive(Debug)]
 enum Process {
-    /// `over` becomes readable when the process has ended.
-    Python {
-        helper: Helper,
-        over: OwnedFd,
-    },
-    Shell {
-        shell: std::process::Child,
-        over: OwnedFd,
-    },
+    /// A process of its own; a Python stage reports over the socket.
+    Own { warded: Warded, socket: Option<UnixStream> },
     /// `group` is a note about the child's process group, as soon as it is known.
-    Forked {
-        zygote: Rc<Zygote>,
-        child: zygote::Child,
-        group: Option<String>,
-        socket: UnixStream,
-    },
+    Forked { zygote: Rc<Zygote>, child: zygote::Child, group: Option<String>, socket: UnixStream },
 }
 
 /// How a process ended.
 #[derive(Debug)]
 enum Gone {
-    With(ExitStatus),
+    With(ExitStatus, Option<Usage>),
     /// It never came to be; this is why.
     NotStarted(String),
     /// Together with the process that should have told.
@@ -114,6 +108,8 @@ enum Gone {
 pub(crate) struct Worker {
     process: Process,
     streams: [Capture; 2],
+    /// What is left to send of the request.
+    outgoing: VecDeque<u8>,
     frames: Vec<u8>,
     has_all_frames: bool,
     log: Option<File>,
@@ -136,27 +132,33 @@ impl Worker {
     pub(crate) fn start(work: Work<'_>, root: &Path, log: &Path) -> Result<Self, StageFailure> {
         let (out_read, out_write) = pipe()?;
         let (err_read, err_write) = pipe()?;
+        // The helper reads the request when it is up; nobody waits for that, or for its greeting.
+        let mut outgoing = Vec::new();
+        if let Work::Python { request, .. } | Work::Forked { request, .. } = &work {
+            write_frame(&mut outgoing, request)
+                .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
+        }
         let process = match work {
-            Work::Python { interpreter, request } => {
-                start_python(interpreter, &request, root, out_write, err_write)?
+            Work::Python { interpreter, .. } => {
+                start_python(interpreter, root, out_write, err_write)?
             }
-            Work::Forked { zygote, request } => {
+            Work::Forked { zygote, .. } => {
                 let (socket, theirs) = UnixStream::pair().map_err(StageFailure::Start)?;
                 socket.set_nonblocking(true).map_err(StageFailure::Start)?;
-                let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
-                let child = zygote.fork(&request, descriptors).map_err(StageFailure::Start)?;
+                let child = zygote.fork([theirs.into(), out_write, err_write]);
                 Process::Forked { zygote, child, group: None, socket }
             }
             Work::Shell { command, directory } => {
-                let shell = start_shell(command, &directory, out_write, err_write)?;
-                let over = pidfd(shell.id())?;
-                Process::Shell { shell, over }
+                let shell = shell(command, &directory, out_write, err_write);
+                let warded = Warded::spawn(shell).map_err(StageFailure::Start)?;
+                Process::Own { warded, socket: None }
             }
         };
         let capture = |kind, pipe| Capture { kind, pipe: Some(File::from(pipe)), partial: vec![] };
         Ok(Self {
             process,
             streams: [capture(Stream::Stdout, out_read), capture(Stream::Stderr, err_read)],
+            outgoing: outgoing.into(),
             frames: Vec::new(),
             has_all_frames: false,
             // A log that cannot be written must not fail the stage.
@@ -168,33 +170,39 @@ impl Worker {
         })
     }
 
-    /// The leader of the worker's process group; that of a fork is only heard of later.
-    pub(crate) fn leader(&self) -> Option<u32> {
+    /// What the next holder of the stage's guard has to know, should this run be killed; that of
+    /// a fork is only heard of later.
+    pub(crate) fn traces(&self) -> Option<Traces> {
         match &self.process {
-            Process::Python { helper, .. } => Some(helper.pid()),
-            Process::Shell { shell, .. } => Some(shell.id()),
+            Process::Own { warded, .. } => {
+                Some(Traces { leader: warded.leader(), warden: warded.warden() })
+            }
             Process::Forked { .. } => None,
         }
     }
 
     /// Takes in what the zygote has reported, of this child and of all others, and returns the
-    /// leader of the worker's process group when it has just become known.
+    /// worker's traces when they have just become known.
     ///
     /// Only this reads from the zygote. Call it on all workers before [`Worker::poll_end`] on any:
     /// a report that is read between two calls of that would wake nobody any more.
-    pub(crate) fn hear(&mut self) -> Option<u32> {
+    pub(crate) fn hear(&mut self) -> Option<Traces> {
         let Process::Forked { zygote, child, group, .. } = &mut self.process else { return None };
         zygote.pump();
         let leader = zygote.started(*child)?;
         *group = orphans::note(leader);
-        Some(leader)
+        Some(Traces { leader, warden: zygote.warden() })
     }
 
-    /// Everything that may have news.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    /// Everything that may have news, or room for what is to be sent.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let pipes = self.streams.iter().filter_map(|s| s.pipe.as_ref().map(AsFd::as_fd));
         // At its end the socket would be readable for ever.
-        let socket = self.process.socket().filter(|_| !self.has_all_frames).map(AsFd::as_fd);
+        let socket = self.process.socket().filter(|_| !self.has_all_frames).map(|socket| {
+            let out = if self.outgoing.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            (socket.as_fd(), PollFlags::IN | out)
+        });
+        let pipes = pipes.map(|pipe| (pipe, PollFlags::IN));
         pipes.chain(socket).chain(std::iter::once(self.process.over()))
     }
 
@@ -227,6 +235,15 @@ impl Worker {
 
     fn pump_frames(&mut self, buffer: &mut [u8]) {
         let Some(mut socket) = self.process.socket() else { return };
+        while !self.outgoing.is_empty() {
+            match socket.write(self.outgoing.as_slices().0) {
+                Ok(count) => drop(self.outgoing.drain(..count)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Why nobody reads it will be seen from the process's end.
+                Err(_) => self.outgoing.clear(),
+            }
+        }
         while !self.has_all_frames {
             match socket.read(buffer) {
                 Ok(0) => self.has_all_frames = true,
@@ -255,7 +272,8 @@ impl Worker {
         }
         let tail: Vec<u8> = self.tail.iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail).into_owned();
-        Ok(Some(Ending { result: self.verdict(gone), tail, elapsed }))
+        let usage = if let Gone::With(_, usage) = &gone { *usage } else { None };
+        Ok(Some(Ending { result: self.verdict(gone), tail, elapsed, usage }))
     }
 
     fn verdict(&self, gone: Gone) -> Result<StageReport, StageFailure> {
@@ -263,13 +281,13 @@ impl Worker {
             return Err(StageFailure::Cancelled);
         }
         let status = match gone {
-            Gone::With(status) => status,
+            Gone::With(status, _) => status,
             Gone::NotStarted(why) => return Err(StageFailure::Start(io::Error::other(why))),
             Gone::Lost => return Err(StageFailure::Lost),
         };
         let report = match &self.process {
-            Process::Shell { .. } => Some(Ok(StageReport::default())),
-            Process::Python { .. } | Process::Forked { .. } => last_result(&self.frames),
+            Process::Own { socket: None, .. } => Some(Ok(StageReport::default())),
+            Process::Own { .. } | Process::Forked { .. } => last_result(&self.frames),
         };
         match (report, status.signal(), status.code()) {
             (Some(Err(failure)), _, _) => Err(failure),
@@ -295,12 +313,10 @@ impl Drop for Worker {
         }
         self.signal(Signal::KILL);
         self.hear();
-        match &mut self.process {
-            // A `Helper` and a zygote reap their processes themselves.
-            Process::Python { .. } => {}
-            Process::Shell { shell, .. } => drop(shell.wait()),
-            // The zygote may be gone, or be killed before it reads what it is told.
-            Process::Forked { group, .. } => group.iter().for_each(|note| orphans::end(note)),
+        // A process of its own is reaped when it is dropped. A zygote reaps its children, unless it
+        // is gone, or is killed before it reads what it is told.
+        if let Process::Forked { group, .. } = &self.process {
+            group.iter().for_each(|note| orphans::end(note));
         }
     }
 }
@@ -308,98 +324,83 @@ impl Drop for Worker {
 impl Process {
     fn socket(&self) -> Option<&UnixStream> {
         match self {
-            Self::Python { helper, .. } => Some(helper.stream()),
+            Self::Own { socket, .. } => socket.as_ref(),
             Self::Forked { socket, .. } => Some(socket),
-            Self::Shell { .. } => None,
         }
     }
 
     /// What becomes readable when the process may be over.
-    fn over(&self) -> BorrowedFd<'_> {
+    fn over(&self) -> (BorrowedFd<'_>, PollFlags) {
         match self {
-            Self::Python { over, .. } | Self::Shell { over, .. } => over.as_fd(),
+            Self::Own { warded, .. } => (warded.over(), PollFlags::IN),
             Self::Forked { zygote, .. } => zygote.descriptor(),
         }
     }
 
     fn signal(&self, signal: Signal) {
         match self {
-            Self::Python { helper, .. } => helper.signal(signal),
+            Self::Own { warded, .. } => warded.signal(signal),
             Self::Forked { zygote, child, .. } => zygote.signal(*child, signal),
-            Self::Shell { shell, .. } => {
-                if let Some(group) = pid_of(shell.id()) {
-                    // A group that is already gone needs no signal.
-                    let _ = rustix::process::kill_process_group(group, signal);
-                }
-            }
         }
     }
 
-    /// How the process ended, if it has. What it left behind in its group is killed: it would go
-    /// on writing to the stage's outputs.
+    /// How the process ended, if it has. Nothing that it started is left then: it would go on
+    /// writing to the stage's outputs.
     fn reap(&mut self) -> io::Result<Option<Gone>> {
-        if let Self::Forked { zygote, child, group, .. } = self {
-            return Ok(match zygote.end_of(*child) {
-                Some(zygote::End::With(status)) => Some(Gone::With(status)),
+        match self {
+            Self::Own { warded, .. } => {
+                if !is_readable(warded.over())? {
+                    return Ok(None);
+                }
+                let lost = Gone::Lost;
+                Ok(Some(
+                    warded.wait()?.map_or(lost, |(status, used)| Gone::With(status, Some(used))),
+                ))
+            }
+            Self::Forked { zygote, child, group, .. } => Ok(match zygote.end_of(*child) {
+                Some(zygote::End::With(status, used)) => Some(Gone::With(status, used)),
                 Some(zygote::End::NotStarted(why)) => Some(Gone::NotStarted(why)),
                 None if zygote.is_dead() => {
                     group.iter().for_each(|note| orphans::end(note));
                     Some(Gone::Lost)
                 }
                 None => None,
-            });
+            }),
         }
-        if !is_readable(self.over())? {
-            return Ok(None);
-        }
-        // The leader is not reaped yet, so the group's number still belongs to it.
-        self.signal(Signal::KILL);
-        let status = match self {
-            Self::Python { helper, .. } => helper.wait()?,
-            Self::Shell { shell, .. } => shell.wait()?,
-            Self::Forked { .. } => return Ok(None),
-        };
-        Ok(Some(Gone::With(status)))
     }
 }
 
 fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut polled = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(rustix::event::poll(&mut polled, Some(&now))? > 0)
-}
-
-fn pid_of(id: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(id).ok()?)
-}
-
-/// A descriptor that becomes readable when the process has ended.
-fn pidfd(id: u32) -> Result<OwnedFd, StageFailure> {
-    let pid = pid_of(id).expect("a child's process id is positive");
-    pidfd_open(pid, PidfdFlags::empty()).map_err(start_failure)
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut polled, Some(&now))? > 0)
 }
 
 fn start_python(
     interpreter: &Interpreter,
-    request: &serde_json::Value,
     root: &Path,
     stdout: OwnedFd,
     stderr: OwnedFd,
 ) -> Result<Process, StageFailure> {
-    let mut environment = Vec::new();
-    if std::env::var_os("PYTHONHASHSEED").is_none() {
-        // The order of sets then is the same in each run of a stage.
-        environment.push(("PYTHONHASHSEED".into(), "0".into()));
-    }
     let streams = StreamTo::Files { stdout, stderr };
-    let options = StartOptions { directory: root.to_owned(), streams, environment };
-    let helper = Helper::start(interpreter, options).map_err(StageFailure::Helper)?;
-    // The helper reads the request when it is up; nobody waits for its greeting.
-    write_frame(&mut helper.stream(), request)
-        .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
-    helper.stream().set_nonblocking(true).map_err(StageFailure::Start)?;
-    let over = pidfd(helper.pid())?;
-    Ok(Process::Python { helper, over })
+    let options =
+        StartOptions { directory: root.to_owned(), streams, environment: usual_environment() };
+    let Prepared { command, stream } =
+        Prepared::new(interpreter, options).map_err(StageFailure::Helper)?;
+    let warded = Warded::spawn(command).map_err(|source| {
+        StageFailure::Helper(HelperError::Start { python: interpreter.path.clone(), source })
+    })?;
+    stream.set_nonblocking(true).map_err(StageFailure::Start)?;
+    Ok(Process::Own { warded, socket: Some(stream) })
+}
+
+/// What every Python that runs stages finds in its environment.
+pub(crate) fn usual_environment() -> Vec<(OsString, OsString)> {
+    match std::env::var_os("PYTHONHASHSEED") {
+        // The order of sets then is the same in each run of a stage.
+        None => vec![("PYTHONHASHSEED".into(), "0".into())],
+        Some(_) => Vec::new(),
+    }
 }
 
 impl Capture {
@@ -439,25 +440,11 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), StageFailure> {
     made().map_err(start_failure)
 }
 
-fn start_shell(
-    command: &str,
-    directory: &Path,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-) -> Result<std::process::Child, StageFailure> {
+fn shell(command: &str, directory: &Path, stdout: OwnedFd, stderr: OwnedFd) -> Command {
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).current_dir(directory).process_group(0);
+    shell.arg("-c").arg(command).current_dir(directory);
     shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only system calls that are safe there are made.
-    unsafe {
-        shell.pre_exec(move || {
-            use rustix::process::{getppid, set_parent_process_death_signal};
-            set_parent_process_death_signal(Some(Signal::KILL))?;
-            if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
-        });
-    }
-    shell.spawn().map_err(StageFailure::Start)
+    shell
 }
 
 #[derive(Deserialize)]
@@ -514,9 +501,9 @@ mod tests {
         let ending = loop {
             let mut polled: Vec<_> = worker
                 .descriptors()
-                .map(|fd| rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN))
+                .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))
                 .collect();
-            rustix::event::poll(&mut polled, None).unwrap();
+            poll(&mut polled, None).unwrap();
             drop(polled);
             worker.pump(&mut on_line);
             if let Some(ending) = worker.poll_end(&mut on_line).unwrap() {

@@ -8,33 +8,48 @@
 //! The children are the zygote's, so it reaps them and reports how each ended.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
-use pivot_fingerprint::{Helper, HelperError, Interpreter, StartOptions, StreamTo, write_frame};
-use rustix::io::retry_on_intr;
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg,
-};
+use pivot_fingerprint::{HelperError, Interpreter, Prepared, StartOptions, StreamTo, write_frame};
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::usage::Usage;
+use crate::warden::Warded;
+use crate::worker::usual_environment;
+
 /// A running zygote. Dropping it kills it, and its children with it.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    helper: Helper,
+    warded: Warded,
+    stream: UnixStream,
     next_id: Cell<u64>,
     is_dead: Cell<bool>,
+    /// What could not be sent yet: while it imports, the zygote reads nothing.
+    outgoing: RefCell<VecDeque<Outgoing>>,
     incoming: RefCell<Vec<u8>>,
     started: RefCell<HashMap<u64, u32>>,
     ends: RefCell<HashMap<u64, End>>,
+}
+
+/// A frame on its way. The descriptors go with its first bytes, where the zygote expects them.
+#[derive(Debug)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// One of the zygote's children.
@@ -44,8 +59,8 @@ pub(crate) struct Child(u64);
 /// What became of a child.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It ended.
-    With(ExitStatus),
+    /// It ended, and this is what it used.
+    With(ExitStatus, Option<Usage>),
     /// It could not be made; this is why.
     NotStarted(String),
 }
@@ -61,6 +76,8 @@ enum Frame {
         id: u64,
         status: i32,
         error: Option<String>,
+        /// Seconds in user code and in the kernel, and kilobytes at the peak.
+        usage: Option<(f64, f64, u64)>,
     },
     #[serde(other)]
     Other,
@@ -79,65 +96,91 @@ impl Zygote {
         let file = File::create(log).or_else(|_| File::options().write(true).open("/dev/null"));
         let stdout: OwnedFd = file.map_err(failed)?.into();
         let stderr = stdout.try_clone().map_err(failed)?;
-        let mut environment = Vec::new();
-        if std::env::var_os("PYTHONHASHSEED").is_none() {
-            environment.push(("PYTHONHASHSEED".into(), "0".into()));
-        }
         let streams = StreamTo::Files { stdout, stderr };
+        let environment = usual_environment();
         let options = StartOptions { directory: root.to_owned(), streams, environment };
-        let mut helper = Helper::start(python, options)?;
-        helper.send(&json!({ "type": "serve", "preload": preload }))?;
-        Ok(Self {
-            helper,
+        let Prepared { command, stream } = Prepared::new(python, options)?;
+        let warded = Warded::spawn(command).map_err(failed)?;
+        stream.set_nonblocking(true).map_err(failed)?;
+        let zygote = Self {
+            warded,
+            stream,
             next_id: Cell::new(1),
             is_dead: Cell::new(false),
+            outgoing: RefCell::default(),
             incoming: RefCell::default(),
             started: RefCell::default(),
             ends: RefCell::default(),
-        })
+        };
+        zygote.send(&json!({ "type": "serve", "preload": preload }), Vec::new());
+        Ok(zygote)
     }
 
-    /// Forks a child that runs `request` with these descriptors: result socket, standard output,
-    /// standard error.
-    pub(crate) fn fork(
-        &self,
-        request: &serde_json::Value,
-        descriptors: [BorrowedFd<'_>; 3],
-    ) -> io::Result<Child> {
+    /// Forks a child with these descriptors: the socket from which it reads its request and to
+    /// which it writes the result, standard output, standard error.
+    pub(crate) fn fork(&self, descriptors: [OwnedFd; 3]) -> Child {
         let id = self.next_id.replace(self.next_id.get() + 1);
-        let mut message = Vec::new();
-        let frame = json!({ "type": "run", "id": id, "request": request });
-        write_frame(&mut message, &frame).map_err(io::Error::other)?;
-        // The descriptors travel with the first bytes, where the zygote expects them.
-        let (header, body) = message.split_at(4);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let stream = self.helper.stream();
-        let header_bytes = [IoSlice::new(header)];
-        let sent =
-            retry_on_intr(|| sendmsg(stream, &header_bytes, &mut ancillary, SendFlags::NOSIGNAL));
-        let sent = sent.and_then(|count| send_all(stream.as_fd(), &header[count..]));
-        let sent = sent.and_then(|()| send_all(stream.as_fd(), body));
-        if let Err(error) = sent {
-            self.lose();
-            return Err(error.into());
-        }
-        Ok(Child(id))
+        self.send(&json!({ "type": "run", "id": id }), descriptors.into());
+        Child(id)
     }
 
-    /// What to poll for news of children.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.helper.stream().as_fd()
+    /// Sends a frame when there is room for it.
+    fn send(&self, frame: &serde_json::Value, descriptors: Vec<OwnedFd>) {
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, frame).expect("a small frame fits into memory");
+        self.outgoing.borrow_mut().push_back(Outgoing { bytes, sent: 0, descriptors });
+        self.flush();
+    }
+
+    fn flush(&self) {
+        let mut outgoing = self.outgoing.borrow_mut();
+        while let Some(frame) = outgoing.front_mut() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            let descriptors: Vec<_> = frame.descriptors.iter().map(AsFd::as_fd).collect();
+            if !descriptors.is_empty() {
+                ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+            }
+            let bytes = [IoSlice::new(&frame.bytes[frame.sent..])];
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(&self.stream, &bytes, &mut ancillary, flags) {
+                Ok(count) => {
+                    frame.sent += count;
+                    frame.descriptors.clear();
+                    if frame.sent == frame.bytes.len() {
+                        outgoing.pop_front();
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return,
+                Err(_) => {
+                    outgoing.clear();
+                    self.lose();
+                }
+            }
+        }
+    }
+
+    /// What to poll, for news of children or for room.
+    pub(crate) fn descriptor(&self) -> (BorrowedFd<'_>, PollFlags) {
+        let has_all = self.outgoing.borrow().is_empty();
+        let out = if has_all { PollFlags::empty() } else { PollFlags::OUT };
+        (self.stream.as_fd(), PollFlags::IN | out)
+    }
+
+    /// The process that ends all that the zygote leaves.
+    pub(crate) fn warden(&self) -> u32 {
+        self.warded.warden()
     }
 
     /// Reads what the zygote has reported, without waiting.
     pub(crate) fn pump(&self) {
+        self.flush();
         let mut buffer = [0_u8; 16 * 1024];
         let mut incoming = self.incoming.borrow_mut();
         // Of a dead one as well: what it told before still counts.
         loop {
-            match recv(self.helper.stream(), &mut buffer, RecvFlags::DONTWAIT) {
+            match recv(&self.stream, &mut buffer, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => {
                     self.is_dead.set(true);
                     break;
@@ -158,9 +201,16 @@ impl Zygote {
             rest = after;
             match serde_json::from_slice(frame) {
                 Ok(Frame::Started { id, pid }) => drop(self.started.borrow_mut().insert(id, pid)),
-                Ok(Frame::Exit { id, status, error }) => {
-                    let status = ExitStatus::from_raw(status);
-                    let end = error.map_or(End::With(status), End::NotStarted);
+                Ok(Frame::Exit { id, status, error, usage }) => {
+                    let seconds =
+                        |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                    let usage = usage.map(|(user, system, peak)| Usage {
+                        user: seconds(user),
+                        system: seconds(system),
+                        peak_bytes: peak.saturating_mul(1024),
+                    });
+                    let end = End::With(ExitStatus::from_raw(status), usage);
+                    let end = error.map_or(end, End::NotStarted);
                     self.ends.borrow_mut().insert(id, end);
                 }
                 Ok(Frame::Other) | Err(_) => {}
@@ -190,25 +240,12 @@ impl Zygote {
     /// still is the child's.
     pub(crate) fn signal(&self, child: Child, signal: Signal) {
         let frame = json!({ "type": "cancel", "id": child.0, "signal": signal.as_raw() });
-        if write_frame(&mut self.helper.stream(), &frame).is_err() {
-            self.lose();
-        }
+        self.send(&frame, Vec::new());
     }
 
     /// Gives up a zygote that cannot be talked to any more: half a frame may be on its way.
     fn lose(&self) {
         self.is_dead.set(true);
-        self.helper.signal(Signal::KILL);
+        self.warded.signal(Signal::KILL);
     }
-}
-
-fn send_all(stream: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
-    while !bytes.is_empty() {
-        match send(stream, bytes, SendFlags::NOSIGNAL) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -108,18 +108,28 @@ pub struct Helper {
     is_reaped: bool,
 }
 
-impl Helper {
-    /// Starts Python. It does not wait for it: see [`Helper::hello`].
-    ///
-    /// The process is killed when the calling *thread* ends, so call this on one that lives
-    /// as long as the helper is needed.
+/// A helper that its user starts by means of its own: the command, and our end of the connection.
+///
+/// The command leads a process group of its own. Nothing ends it when this process ends; that is
+/// the user's to see to.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Starts the helper.
+    pub command: Command,
+    /// The connection, on which the helper greets first. Drop `command` after it has been
+    /// started: only then does this end see when the helper has ended.
+    pub stream: UnixStream,
+}
+
+impl Prepared {
+    /// Unpacks the package and puts the command together.
     ///
     /// # Errors
-    /// When the package cannot be unpacked or the interpreter cannot be executed.
-    pub fn start(python: &Interpreter, options: StartOptions) -> Result<Self, HelperError> {
+    /// When the package cannot be unpacked or the system gives no socket.
+    pub fn new(python: &Interpreter, options: StartOptions) -> Result<Self, HelperError> {
         let package = package::unpack()?;
         let start_error = |source| HelperError::Start { python: python.path.clone(), source };
-        let (ours, theirs) = UnixStream::pair().map_err(start_error)?;
+        let (stream, theirs) = UnixStream::pair().map_err(start_error)?;
         let mut command = Command::new(&python.path);
         command.arg(&package).arg("--fd").arg(theirs.as_raw_fd().to_string());
         command.current_dir(&options.directory).envs(options.environment);
@@ -134,27 +144,43 @@ impl Helper {
                 command.stdout(stdout).stderr(stderr);
             }
         }
-        let parent = rustix::process::getpid();
-        let inherited = theirs.as_raw_fd();
-        // SAFETY: between fork and exec only system calls that are safe there are made.
+        // SAFETY: between fork and exec only a system call that is safe there is made.
         unsafe {
             command.pre_exec(move || {
                 use rustix::io::{FdFlags, fcntl_setfd};
+                Ok(fcntl_setfd(&theirs, FdFlags::empty())?)
+            });
+        }
+        Ok(Self { command, stream })
+    }
+}
+
+impl Helper {
+    /// Starts Python. It does not wait for it: see [`Helper::hello`].
+    ///
+    /// The process is killed when the calling *thread* ends, so call this on one that lives
+    /// as long as the helper is needed.
+    ///
+    /// # Errors
+    /// When the package cannot be unpacked or the interpreter cannot be executed.
+    pub fn start(python: &Interpreter, options: StartOptions) -> Result<Self, HelperError> {
+        let Prepared { mut command, stream, .. } = Prepared::new(python, options)?;
+        let parent = rustix::process::getpid();
+        // SAFETY: between fork and exec only system calls that are safe there are made.
+        unsafe {
+            command.pre_exec(move || {
                 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 if getppid() != Some(parent) {
                     // The parent died before the request: nobody would ever kill this process.
                     return Err(io::Error::from(rustix::io::Errno::SRCH));
                 }
-                // SAFETY: `theirs` is open until the command has been spawned.
-                let fd = std::os::fd::BorrowedFd::borrow_raw(inherited);
-                fcntl_setfd(fd, FdFlags::empty())?;
                 Ok(())
             });
         }
+        let start_error = |source| HelperError::Start { python: python.path.clone(), source };
         let child = command.spawn().map_err(start_error)?;
-        drop(theirs);
-        Ok(Self { child, stream: ours, python: python.path.clone(), is_reaped: false })
+        Ok(Self { child, stream, python: python.path.clone(), is_reaped: false })
     }
 
     /// Waits until the helper speaks and checks that it is ours.

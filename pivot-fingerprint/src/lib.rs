@@ -30,7 +30,7 @@ mod package;
 mod witness;
 
 pub use frame::{FrameError, read_frame, write_frame};
-pub use helper::{Hello, Helper, HelperError, StartOptions, StreamTo};
+pub use helper::{Hello, Helper, HelperError, Prepared, StartOptions, StreamTo};
 pub use inspect::{
     Entry, ErrorDetail, InspectError, InspectRequest, InspectedStage, Inspection, PythonFailure,
     digest, inspect,

@@ -4,10 +4,11 @@ The user's own modules are imported in the child, so an edit needs no restart an
 stage does can reach the next one. Libraries are imported here but never used: many of them
 survive a fork after an import and hang after they have run something.
 
-Frames from the ``pivot`` program: ``run`` with an ``id``, a ``request`` and three descriptors
-(result socket, standard output, standard error), and ``cancel`` with an ``id`` and a ``signal``.
-Back comes ``started`` with the ``id`` and the ``pid`` of each child, and ``exit`` with the ``id``
-and the wait ``status``; an ``error`` in it says why there never was a child.
+Frames from the ``pivot`` program: ``run`` with an ``id`` and three descriptors (the socket on which
+the child gets its request and sends its result, standard output, standard error), and ``cancel``
+with an ``id`` and a ``signal``. Back comes ``started`` with the ``id`` and the ``pid`` of each
+child, and ``exit`` with the ``id``, the wait ``status`` and the ``usage`` (seconds in user code and
+in the kernel, kilobytes at the peak); an ``error`` in it says why there never was a child.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -32,6 +34,8 @@ from pivot._declare import DECLARED
 from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_STRAYS_SECONDS = 2.0  # how long what a stage left behind may take to end once it is killed
 _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
 
@@ -43,7 +47,7 @@ class Server:
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._set_death_signal = _prctl()
+        self._prctl = _prctl()
 
     def serve(self) -> Callable[[], NoReturn] | None:
         """Forks until the connection ends.
@@ -51,10 +55,9 @@ class Server:
         In a child it returns what the child has to do, so that the child's stack holds nothing
         of this loop; in the parent it returns ``None``.
         """
-        # Whoever is killed at once cannot end what the children have started. The connection ends
-        # with the program as well, and the loop, in which no user code runs, always sees that.
-        if self._set_death_signal is not None:
-            self._set_death_signal(0)
+        # What a stage leaves behind becomes a child of this process, wherever it has hidden.
+        self._prctl(_SUBREAPER, 1)
+        self._own = _children()  # a library may have started some when it was imported
         while True:
             try:
                 for descriptor, _ in self._poll.poll():
@@ -71,7 +74,7 @@ class Server:
 
     def _answer(self, frame: Message, descriptors: list[int]) -> Callable[[], NoReturn] | None:
         if frame["type"] == "run":
-            work = self._fork(frame["id"], frame["request"], descriptors)
+            work = self._fork(frame["id"], descriptors)
             if work is None:
                 for descriptor in descriptors:
                     os.close(descriptor)
@@ -80,7 +83,7 @@ class Server:
             _kill_group(self._children[frame["id"]][0], frame["signal"])
         return None
 
-    def _fork(self, number: int, request: Message, fds: list[int]) -> Callable[[], NoReturn] | None:
+    def _fork(self, number: int, fds: list[int]) -> Callable[[], NoReturn] | None:
         if len(fds) != 3:
             # The system leaves out the descriptors that this process has no room for.
             self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
@@ -95,8 +98,9 @@ class Server:
             self._watch(number, process)
             return None
         os.setpgid(0, 0)
-        if self._set_death_signal is not None:
-            self._set_death_signal(signal.SIGKILL)
+        self._prctl(_DEATH_SIGNAL, signal.SIGKILL)
+        # Until this child ends, what it leaves behind is its own, and not that of another stage.
+        self._prctl(_SUBREAPER, 1)
         if os.getppid() != parent:
             os._exit(1)  # nobody would ever reap or kill this child
         self._connection.close()
@@ -113,7 +117,12 @@ class Server:
             from pivot._main import answer_run
 
             preloaded = frozenset(sys.modules)
-            end(answer_run(request, Channel(result)), preloaded)
+            channel = Channel(result)
+            try:
+                request = channel.receive()
+            except ChannelClosed:
+                os._exit(1)
+            end(answer_run(request, channel), preloaded)
 
         return work
 
@@ -145,8 +154,26 @@ class Server:
         # What the stage left behind would go on writing to its outputs. The leader is not reaped
         # yet, so the group's number still belongs to it.
         _kill_group(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        self._tell({"type": "exit", "id": number, "status": status})
+        _, status, used = os.wait4(process, 0)
+        self._end_strays()
+        usage = [used.ru_utime, used.ru_stime, used.ru_maxrss]
+        self._tell({"type": "exit", "id": number, "status": status, "usage": usage})
+
+    def _end_strays(self) -> None:
+        """Ends what stages have left behind outside of their groups."""
+        known = self._own.union(process for process, _ in self._children.values())
+        deadline = None
+        while strays := _children() - known:
+            for process in strays:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    os.waitpid(process, os.WNOHANG)
+            now = time.monotonic()
+            deadline = deadline or now + _STRAYS_SECONDS
+            if now > deadline:
+                self._own |= strays  # such as one that waits for a file server
+            time.sleep(0.001)
 
     def _tell(self, frame: Message) -> None:
         body = encode(frame)
@@ -226,12 +253,21 @@ def _reseed() -> None:
         random.seed()
 
 
-def _prctl() -> Callable[[int], object] | None:
-    """What sets the signal that a process gets when its parent ends, where there is one."""
+def _children() -> frozenset[int]:
+    """The processes whose parent this one is; none where the system does not list them."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return frozenset(map(int, file.read().split()))
+    except OSError:
+        return frozenset()
+
+
+def _prctl() -> Callable[[int, int], object]:
+    """The system call of that name, where there is one."""
     try:
         import ctypes
 
         library = ctypes.CDLL(None)
-        return lambda number: library.prctl(_DEATH_SIGNAL, number, 0, 0, 0)
+        return lambda option, value: library.prctl(option, value, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
-        return None
+        return lambda option, value: None

@@ -37,7 +37,10 @@ fn every_line_is_an_event_and_the_last_one_sums_up() {
     assert_eq!(finished.stderr(), "", "a program reads standard output only");
 
     let of = |outcome: &str| events.iter().find(|event| event["outcome"] == outcome).unwrap();
-    assert!(of("ran")["seconds"].as_f64().unwrap() >= 0.0);
+    for key in ["seconds", "cpu_seconds", "peak_memory_bytes"] {
+        assert!(of("ran")[key].as_f64().unwrap() >= 0.0, "{key}");
+        assert!(of("failed")[key].as_f64().unwrap() >= 0.0, "{key}");
+    }
     assert_eq!(of("failed")["error"], "ended with exit code 4");
     assert_eq!(of("failed")["output"], "oh no\n");
     assert_eq!(of("not started")["upstream"], "two");

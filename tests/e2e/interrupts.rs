@@ -161,3 +161,23 @@ fn a_killed_run_leaves_user_files_that_were_set_aside() {
     assert_eq!(project.read(".pivot/saved/slow.txt"), "mine");
     completes(&project);
 }
+
+#[test]
+fn after_kill_9_not_even_what_left_its_session_survives() {
+    let stage = "setsid sh -c 'echo $$ >slow.pid; exec sleep 90' & wait";
+    let shell = project().file("pivot.yaml", &format!("stages: {{slow: {{cmd: \"{stage}\"}}}}"));
+    let python = |executor| {
+        let project = project().file("pipeline.py", PIPELINE);
+        project.replace("pipeline.py", "import os\n", "import os\nimport subprocess\n");
+        let child = "{subprocess.Popen(['sleep', '90'], start_new_session=True).pid}";
+        project.replace("pipeline.py", "{os.getpid()}", child);
+        (project, format!("run --executor {executor}"))
+    };
+    for (project, run) in [(shell, "run".to_owned()), python("warm"), python("spawn")] {
+        let running = project.start(&run);
+        let child = project.wait_for_pid("slow.pid");
+        running.signal(libc::SIGKILL);
+        let _ = running.finish();
+        eventually("what left its session ends", || !is_alive(child));
+    }
+}

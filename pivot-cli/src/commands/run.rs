@@ -192,13 +192,19 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
         }),
         Event::Printed { .. } => return None,
         Event::Notice { text } => json!({ "schema_version": 1, "event": "notice", "text": text }),
-        Event::Ended { stage, outcome, causes, tail } => {
+        Event::Ended { stage, outcome, causes, tail, effort } => {
             let mut value = json!({
                 "schema_version": 1, "event": "ended", "stage": stage,
                 "outcome": outcome_word(outcome), "reasons": reasons(causes),
             });
+            if let Some(effort) = effort {
+                value["seconds"] = json!(effort.elapsed.as_secs_f64());
+                if let Some(usage) = effort.usage {
+                    value["cpu_seconds"] = json!(usage.cpu().as_secs_f64());
+                    value["peak_memory_bytes"] = json!(usage.peak_bytes);
+                }
+            }
             match outcome {
-                Outcome::Ran { elapsed } => value["seconds"] = json!(elapsed.as_secs_f64()),
                 Outcome::Blocked { upstream } => value["upstream"] = json!(upstream),
                 Outcome::Failed(failure) => {
                     value["error"] = json!(failure.to_string());
