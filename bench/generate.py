@@ -1,15 +1,19 @@
-"""Write a pipeline of any size into a directory.
+"""Write a pipeline of any size into a directory, for Pivot and for the programs it is compared with.
 
-usage: generate.py DIR STAGES [--shape layered|chain|fan] [--style python|yaml|cmd]
+usage: generate.py DIR STAGES [--shape layered|chain|fan] [--style python|yaml|cmd] [--ninja] [--dvc] [--snakemake]
 
-Each stage writes the size of all that it reads, so outputs stay small however deep the graph is.
+Each stage writes one short line that follows from all that it reads, so outputs stay small however
+deep the graph is.
 
 layered   rows of about the square root of STAGES, each stage reading up to three of the row before
 chain     every stage reads the one before
 fan       one source, STAGES - 2 readers, one stage that reads them all
 python    functions in one module, declared with `Pipeline.add_stage`
 yaml      the same functions, declared in pivot.yaml
-cmd       shell commands in pivot.yaml: no Python at all
+cmd       shell commands in pivot.yaml, of the shell's own words only: no Python, no further process
+
+--ninja, --dvc and --snakemake also write build.ninja, dvc.yaml and a Snakefile with the same edges
+and the same shell commands; they write to directories of their own, so that all can be run side by side.
 """
 
 from __future__ import annotations
@@ -46,27 +50,60 @@ def write_python(root: pathlib.Path, reads: list[list[int]]) -> None:
     (root / "pipeline.py").write_text("\n".join(lines) + "\n")
 
 
-def write_yaml(root: pathlib.Path, reads: list[list[int]], command: bool) -> None:
+def write_yaml(root: pathlib.Path, reads: list[list[int]], is_shell: bool) -> None:
     """pivot.yaml, with functions of steps.py or with shell commands."""
-    if not command:
+    if not is_shell:
         (root / "steps.py").write_text(steps(reads))
     lines = ["stages:"]
     for n, deps in enumerate(reads):
         lines.append(f"  s{n}:")
-        lines.append(
-            f"    cmd: cat {' '.join(paths(deps))} | wc -c > out/s{n}.txt"
-            if command
-            else f"    python: steps.{function(n, deps)}"
-        )
-        lines.append("    deps:")
+        action = f"cmd: {command(n, deps)}" if is_shell else f"python: steps.{function(n, deps)}"
+        lines += [f"    {action}", "    deps:"]
         lines += [f"      - {path}" for path in paths(deps)]
         lines += ["    outs:", f"      - out/s{n}.txt"]
     (root / "pivot.yaml").write_text("\n".join(lines) + "\n")
 
 
-def paths(deps: list[int]) -> list[str]:
+def write_ninja(root: pathlib.Path, reads: list[list[int]]) -> None:
+    """build.ninja, which writes to ninja-out."""
+    lines = ["rule stage", "  command = $cmd", ""]
+    for n, deps in enumerate(reads):
+        lines.append(f"build ninja-out/s{n}.txt: stage {' '.join(paths(deps, 'ninja-out'))}")
+        lines.append(f"  cmd = {command(n, deps, 'ninja-out').replace('$', '$$')}")
+    (root / "build.ninja").write_text("\n".join(lines) + "\n")
+
+
+def write_dvc(root: pathlib.Path, reads: list[list[int]]) -> None:
+    """dvc.yaml, which writes to dvc-out."""
+    lines = ["stages:"]
+    for n, deps in enumerate(reads):
+        lines += [f"  s{n}:", f"    cmd: {command(n, deps, 'dvc-out')}", "    deps:"]
+        lines += [f"      - {path}" for path in paths(deps, "dvc-out")]
+        lines += ["    outs:", f"      - dvc-out/s{n}.txt"]
+    (root / "dvc.yaml").write_text("\n".join(lines) + "\n")
+    (root / "dvc-out").mkdir()
+
+
+def write_snakemake(root: pathlib.Path, reads: list[list[int]]) -> None:
+    """A Snakefile, which writes to smk-out."""
+    names = [f"smk-out/s{n}.txt" for n in range(len(reads))]
+    lines = ["rule all:", f"    input: {names!r}"]
+    for n, deps in enumerate(reads):
+        lines += [f"rule s{n}:", f"    input: {paths(deps, 'smk-out')!r}", f"    output: {names[n]!r}"]
+        lines.append(f"    shell: {command(n, deps, 'smk-out')!r}")
+    (root / "Snakefile").write_text("\n".join(lines) + "\n")
+
+
+def paths(deps: list[int], out: str = "out") -> list[str]:
     """The files that a stage reads."""
-    return [f"out/s{dep}.txt" for dep in deps] or ["source.txt"]
+    return [f"{out}/s{dep}.txt" for dep in deps] or ["source.txt"]
+
+
+def command(n: int, deps: list[int], out: str = "out") -> str:
+    """The shell command of stage n; it starts no process and holds nothing that YAML takes for its own."""
+    reads = "".join(f"read x{k} < {path}; " for k, path in enumerate(paths(deps, out)))
+    total = " + ".join(["1", *(f"x{k}" for k in range(len(paths(deps))))])
+    return f"{reads}echo $((({total}) % 1000)) > {out}/s{n}.txt"
 
 
 def function(n: int, deps: list[int]) -> str:
@@ -95,14 +132,22 @@ def main() -> None:
     parser.add_argument("stages", type=int)
     parser.add_argument("--shape", choices=["layered", "chain", "fan"], default="layered")
     parser.add_argument("--style", choices=["python", "yaml", "cmd"], default="cmd")
+    for peer in ("ninja", "dvc", "snakemake"):
+        parser.add_argument(f"--{peer}", action="store_true")
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
-    (options.dir / "source.txt").write_text("source\n")
+    (options.dir / "source.txt").write_text("1\n")
     reads = edges(options.shape, options.stages)
     if options.style == "python":
         write_python(options.dir, reads)
     else:
         write_yaml(options.dir, reads, options.style == "cmd")
+    if options.ninja:
+        write_ninja(options.dir, reads)
+    if options.dvc:
+        write_dvc(options.dir, reads)
+    if options.snakemake:
+        write_snakemake(options.dir, reads)
 
 
 if __name__ == "__main__":
