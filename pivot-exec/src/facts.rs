@@ -81,22 +81,24 @@ pub fn make_plan(
         lock_contents.push(lock.content);
     }
 
-    let mut paths: Vec<(&str, bool)> = Vec::new();
-    for task in selected {
-        let stage = &stages[task.index()];
-        paths.extend(stage.deps.iter().map(|dep| (dep.as_str(), true)));
-        paths.extend(stage.outs.iter().map(|out| (out.path.as_str(), false)));
-    }
+    let all = || selected.iter().map(|task| &stages[task.index()]);
+    let outs = all().flat_map(|stage| &stage.outs).map(|out| (out.path.as_str(), false));
+    let deps = all().flat_map(|stage| &stage.deps).map(|dep| (dep.as_str(), true));
     // A path that is both comes first as an output, whose errors are no obstacle.
-    paths.sort_unstable();
-    paths.dedup_by_key(|(path, _)| *path);
-    let contents: HashMap<&str, Option<Content>> = paths
+    let mut numbers: HashMap<&str, usize> = HashMap::with_capacity(selected.len());
+    let mut paths: Vec<(&str, bool)> = Vec::with_capacity(selected.len());
+    for (path, is_dep) in outs.chain(deps) {
+        numbers.entry(path).or_insert_with(|| {
+            paths.push((path, is_dep));
+            paths.len() - 1
+        });
+    }
+    let contents: Vec<Option<Content>> = paths
         .par_iter()
         .with_min_len(64)
         .map(|(path, is_dep)| match workspace.content(path) {
-            Ok(content) => Ok((*path, content)),
-            Err(error) if *is_dep => Err(error),
-            Err(_) => Ok((*path, None)),
+            Err(_) if !is_dep => Ok(None),
+            content => content,
         })
         .collect::<Result<_, CacheError>>()?;
 
@@ -111,7 +113,7 @@ pub fn make_plan(
         extras: &extras,
         selected,
         is_forced,
-        on_disk: &|path| contents.get(path).copied().flatten(),
+        on_disk: &|path| contents[*numbers.get(path)?],
         memory: &memory,
     })
     .map_err(PlanError::MissingDeps)?;
@@ -119,7 +121,7 @@ pub fn make_plan(
         let names = || selected.iter().map(|task| stages[task.index()].name.as_str());
         let lock_paths: Vec<String> = names().map(lock_path).collect();
         let locks = lock_paths.iter().map(String::as_str).zip(lock_contents);
-        let files = paths.iter().map(|(path, _)| (*path, contents[path]));
+        let files = paths.iter().map(|(path, _)| *path).zip(contents.iter().copied());
         let all = locks.chain(files).map(|(path, content)| Some((path, content?)));
         let all = all.chain(extras.files().map(Some));
         if let Some(all) = all.collect::<Option<Vec<_>>>() {

@@ -115,7 +115,15 @@ pub struct Note {
 /// The code that a stage depends on, sorted by component name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
+    #[serde(deserialize_with = "without_slack")]
     components: Vec<Component>,
+}
+
+/// The manifests of all stages are in memory at the same time.
+fn without_slack<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Component>, D::Error> {
+    let mut components = Vec::deserialize(from)?;
+    components.shrink_to_fit();
+    Ok(components)
 }
 
 impl Manifest {

@@ -89,6 +89,10 @@ impl Lock {
         mut outs: Vec<Artifact>,
     ) -> Result<Self, LockContentError> {
         let mut code: Vec<_> = code.into_iter().collect();
+        // All locks of a pipeline are in memory at the same time.
+        code.shrink_to_fit();
+        deps.shrink_to_fit();
+        outs.shrink_to_fit();
         sort_unique(&mut code, |(name, _)| name)?;
         sort_unique(&mut deps, |dep| &dep.path)?;
         sort_unique(&mut outs, |out| &out.path)?;

@@ -24,10 +24,10 @@ pub struct Stage {
     /// What runs.
     pub action: Action,
     /// What it reads, in the order of declaration, which binds them to arguments.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "without_slack")]
     pub deps: Vec<ProjectPath>,
     /// What it writes, in the order of declaration.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "without_slack")]
     pub outs: Vec<Out>,
     /// Its params, as far as they are known; the effective ones once Python has seen them.
     #[serde(default, skip_serializing_if = "Params::is_empty")]
@@ -42,6 +42,17 @@ pub struct Stage {
     /// What it occupies while it runs.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+}
+
+/// Lists of one or two, of many stages: what they could grow by would take more than what they hold.
+fn without_slack<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let mut list = Vec::deserialize(from)?;
+    list.shrink_to_fit();
+    Ok(list)
 }
 
 impl Stage {
