@@ -13,6 +13,8 @@ mod definition_errors;
 mod events;
 mod examples;
 mod explain;
+mod faults_kill;
+mod faults_limits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faults_points;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
