@@ -122,7 +122,10 @@ impl From<NoSuchStage> for Report {
 
 impl From<RunError> for Report {
     fn from(error: RunError) -> Self {
-        Report::of(&error)
+        match &error {
+            RunError::Capacity(lack) => Report::of(&error).hint(lack.hint()),
+            RunError::System { .. } => Report::of(&error),
+        }
     }
 }
 

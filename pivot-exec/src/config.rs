@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use pivot_cache::CheckoutMode;
-use pivot_pipeline::PipelineError;
+use pivot_pipeline::{PipelineError, Resources};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -36,6 +36,21 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How runs behave.
     pub core: CoreConfig,
+    /// How much there is of resources, where that is not what the machine has.
+    #[serde(deserialize_with = "amounts")]
+    pub resources: Resources,
+}
+
+fn amounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resources, D::Error> {
+    let given = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+    let amount = |(name, value): (String, serde_json::Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match pivot_pipeline::resource_amount(&name, &text) {
+            Some(amount) => Ok((name, amount)),
+            None => Err(de::Error::custom(format!("`{text}` is not an amount of `{name}`"))),
+        }
+    };
+    given.into_iter().map(amount).collect()
 }
 
 /// Where a remote is and how it is reached: in the file, a URL or a mapping with `url`.

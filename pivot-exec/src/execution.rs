@@ -47,6 +47,8 @@ struct Running {
     /// Dropped before `ready` with its guard: nobody else may start while this one still writes.
     worker: Worker,
     ready: Box<Ready>,
+    /// When the stage has taken too long, and which step against it is next.
+    overdue: Option<(Instant, usize)>,
 }
 
 /// Work on other threads, whose answers wake the loop.
@@ -99,6 +101,7 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     /// The next step against workers that do not stop, and when it is due.
     escalation: Option<(usize, Instant)>,
     executor: Executor,
+    timeout: Option<Duration>,
     /// Started with the first stage that needs it.
     zygote: Option<Rc<Zygote>>,
     on_event: &'e mut dyn FnMut(Event<'_>),
@@ -130,6 +133,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             interrupted: None,
             escalation: None,
             executor: options.executor,
+            timeout: options.timeout,
             zygote: None,
             on_event,
         }
@@ -213,7 +217,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         let due = self.escalation.map(|(_, at)| at.saturating_duration_since(Instant::now()));
         let retry = (!self.held.is_empty())
             .then(|| self.retry_at.saturating_duration_since(Instant::now()));
-        let timeout = due.into_iter().chain(retry).min();
+        let overdue = self.workers.iter().filter_map(|running| running.overdue);
+        let overdue = overdue.map(|(at, _)| at.saturating_duration_since(Instant::now())).min();
+        let timeout = due.into_iter().chain(retry).chain(overdue).min();
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -266,7 +272,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                     ready.guard.note_worker(traces);
                 }
                 (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
-                self.workers.push(Running { task, ready, worker });
+                let overdue = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
+                let overdue = overdue.map(|at| (at, 0));
+                self.workers.push(Running { task, ready, worker, overdue });
             }
             Err(failure) => {
                 let causes = ready.causes.clone();
@@ -434,6 +442,17 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     fn escalate(&mut self) {
+        let now = Instant::now();
+        for running in &mut self.workers {
+            if let Some((due, step)) = running.overdue
+                && now >= due
+            {
+                let (signal, patience) = GRACE[step];
+                running.worker.timed_out = self.timeout;
+                running.worker.signal(signal);
+                running.overdue = Some((now + patience, (step + 1).min(GRACE.len() - 1)));
+            }
+        }
         let Some((step, due)) = self.escalation else { return };
         if Instant::now() < due {
             return;

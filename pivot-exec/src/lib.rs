@@ -17,6 +17,8 @@
 //!     jobs: std::num::NonZeroUsize::MIN,
 //!     on_failure: OnFailure::Stop,
 //!     executor: Executor::Warm,
+//!     timeout: None,
+//!     resources: Default::default(),
 //! };
 //! let summary = pivot_exec::run(&project, &loaded, planned, &options, &mut |event| {
 //!     eprintln!("{event:?}");
@@ -25,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod capacity;
 mod checkout;
 mod config;
 mod config_file;
@@ -55,6 +58,7 @@ mod words;
 mod worker;
 mod zygote;
 
+pub use capacity::CapacityError;
 pub use checkout::{CheckedOut, Restored, check_out};
 pub use config::{
     CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability,

@@ -55,6 +55,12 @@ pub enum StageFailure {
     /// The process that it was forked from ended in the middle of the stage.
     #[error("was lost: the process that stages are forked from ended")]
     Lost,
+    /// It took longer than it may.
+    #[error("was stopped after {}, its time limit", crate::words::duration(*.limit))]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
     /// The run was interrupted.
     #[error("was stopped")]
     Cancelled,

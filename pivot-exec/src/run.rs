@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pivot_dag::{OnFailure, Options, Scheduler, TaskId};
+use pivot_pipeline::Resources;
 use thiserror::Error;
 
+use crate::capacity::{Capacities, CapacityError};
 use crate::config::Durability;
 use crate::execution::{Execution, Jobs};
 use crate::extras::Extras;
@@ -16,7 +18,7 @@ use crate::facts::{CacheMemory, Planned};
 use crate::load::Loaded;
 use crate::outcome::{Event, Outcome, Summary};
 use crate::outputs::Site;
-use crate::plan::Plan;
+use crate::plan::{Decision, Plan};
 use crate::project::OpenProject;
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::StageRunner;
@@ -30,6 +32,10 @@ pub struct RunOptions {
     pub on_failure: OnFailure,
     /// How Python stages are executed.
     pub executor: Executor,
+    /// How long the process of a stage may take; without it, as long as it likes.
+    pub timeout: Option<Duration>,
+    /// How much there is of resources, where the configuration or the machine say otherwise.
+    pub resources: Resources,
 }
 
 /// How Python stages are executed.
@@ -45,6 +51,9 @@ pub enum Executor {
 /// Why a run could not be started or went wrong as a whole.
 #[derive(Debug, Error)]
 pub enum RunError {
+    /// A stage needs more than there is.
+    #[error(transparent)]
+    Capacity(#[from] CapacityError),
     /// The system refused something that every run needs.
     #[error("cannot {action}")]
     System {
@@ -105,6 +114,7 @@ fn execute(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<(HashMap<TaskId, Outcome>, Option<Interrupt>), RunError> {
     let system = |action| move |source| RunError::System { action, source };
+    let scheduler = scheduler(project, loaded, plan, options)?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (waker, wake) = UnixStream::pair().map_err(system("make a socket"))?;
     for end in [&waker, &wake] {
@@ -124,7 +134,6 @@ fn execute(
     let _ = project.locks.sweep_temporary();
     let (done, finished) = mpsc::channel();
     rayon::in_place_scope(|scope| {
-        let scheduler = scheduler(project, loaded, plan, options);
         let jobs = Jobs::new(scope, done, &waker);
         let mut execution = Execution::new(stages, scheduler, plan, options, jobs, on_event);
         execution.go(signals, &wake, &finished)?;
@@ -137,11 +146,11 @@ fn scheduler<'g>(
     loaded: &'g Loaded,
     plan: &Plan,
     options: &RunOptions,
-) -> Scheduler<'g> {
+) -> Result<Scheduler<'g>, CapacityError> {
     let selected: Vec<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
     let graph = loaded.pipeline.graph();
-    let options = Options { jobs: options.jobs, on_failure: options.on_failure };
-    let mut scheduler = Scheduler::new(graph, &selected, options);
+    let of_all = Options { jobs: options.jobs, on_failure: options.on_failure };
+    let mut scheduler = Scheduler::new(graph, &selected, of_all);
     let stage = |task: &TaskId| loaded.pipeline.stage(*task);
     let known: Vec<_> = selected
         .iter()
@@ -155,16 +164,13 @@ fn scheduler<'g>(
             scheduler.set_estimate(*task, estimate);
         }
     }
-    let mut guards = HashMap::new();
-    for task in &selected {
-        for name in &stage(task).mutex {
-            if name == "*" {
-                scheduler.exclusive(*task);
-                continue;
-            }
-            let guard = *guards.entry(name.clone()).or_insert_with(|| scheduler.resource(name, 1));
-            scheduler.demand(*task, guard, 1).expect("a mutex has room for one");
+    let capacities = Capacities::new(options.jobs, [&project.config.resources, &options.resources]);
+    for stage in &plan.stages {
+        match capacities.demand(&mut scheduler, stage.task, loaded.pipeline.stage(stage.task)) {
+            // What will not run needs nothing.
+            Err(_) if matches!(stage.decision, Decision::Keep | Decision::Restore(_)) => {}
+            other => other?,
         }
     }
-    scheduler
+    Ok(scheduler)
 }

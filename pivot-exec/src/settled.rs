@@ -161,6 +161,8 @@ mod tests {
             let options = RunOptions {
                 jobs: std::num::NonZeroUsize::MIN,
                 on_failure: OnFailure::Stop,
+                timeout: None,
+                resources: pivot_pipeline::Resources::default(),
                 executor: Executor::Spawn,
             };
             let run = crate::run(&project, &loaded, planned, &options, &mut |_| {});

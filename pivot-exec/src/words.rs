@@ -14,6 +14,11 @@ pub(crate) fn quoted_list(names: &[String]) -> String {
     }
 }
 
+/// A time as people say it: `90s`, `1.5s`.
+pub(crate) fn duration(time: std::time::Duration) -> String {
+    format!("{}s", time.as_secs_f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::quoted_list;

@@ -116,6 +116,8 @@ pub(crate) struct Worker {
     tail: VecDeque<u8>,
     started: Instant,
     pub(crate) was_cancelled: bool,
+    /// It was stopped, since it took longer than this.
+    pub(crate) timed_out: Option<Duration>,
     is_over: bool,
 }
 
@@ -166,6 +168,7 @@ impl Worker {
             tail: VecDeque::new(),
             started: Instant::now(),
             was_cancelled: false,
+            timed_out: None,
             is_over: false,
         })
     }
@@ -279,6 +282,9 @@ impl Worker {
     fn verdict(&self, gone: Gone) -> Result<StageReport, StageFailure> {
         if self.was_cancelled {
             return Err(StageFailure::Cancelled);
+        }
+        if let Some(limit) = self.timed_out {
+            return Err(StageFailure::TimedOut { limit });
         }
         let status = match gone {
             Gone::With(status, _) => status,

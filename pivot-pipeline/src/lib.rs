@@ -64,6 +64,7 @@ pub use params::{Override, Overrides, PARAMS_FILE, ParamsFile, UnknownStage};
 pub use path::{PathError, ProjectPath};
 pub use pipeline::{NoSuchStage, Pipeline, fits_pattern};
 pub use place::Place;
+pub use resources::resource_amount;
 pub use stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
 pub use suggest::closest;
 pub use value::{Map, Params, Value, ValueError};

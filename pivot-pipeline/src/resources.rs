@@ -2,6 +2,11 @@
 
 use crate::value::Value;
 
+/// How much of the resource `name` a text such as `2` or, for `memory`, `8GB` means.
+pub fn resource_amount(name: &str, text: &str) -> Option<u64> {
+    amount(name, &Value::String(text.to_owned())).or_else(|| text.parse().ok())
+}
+
 /// How much of the resource `name` the value asks for, if it is an amount.
 ///
 /// Amounts are whole; a fraction counts as the next larger one, so that what is asked for is

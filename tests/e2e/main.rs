@@ -30,6 +30,7 @@ mod python_errors;
 mod python_package;
 mod quick_start;
 mod remotes;
+mod resources;
 mod run;
 mod safety;
 mod selection;
@@ -38,3 +39,4 @@ mod state;
 mod support;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod system_calls;
+mod timeout;

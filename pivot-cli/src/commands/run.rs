@@ -1,6 +1,7 @@
 //! `pivot run`: runs what is stale, or says what it would run.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use pivot_exec::{
     Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, RunOptions, Summary, TaskId,
@@ -47,6 +48,13 @@ pub(crate) struct Arguments {
     /// How Python stages are executed
     #[arg(long, value_enum, default_value_t = Executor::Warm)]
     executor: Executor,
+    /// Stop a stage whose process takes longer, such as 90s, 15m or 2h, and count it as failed
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// How much there is of a resource that stages need, such as gpus=2 or memory=64GB; may be
+    /// repeated [default: what the configuration says, or the machine has]
+    #[arg(long = "resource", value_name = "NAME=AMOUNT", value_parser = resource)]
+    resources: Vec<(String, u64)>,
     /// Show all that the stages print
     #[arg(long)]
     show_output: bool,
@@ -62,6 +70,29 @@ enum Executor {
     Warm,
     /// A fresh Python process for every stage.
     Spawn,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || "write a number with a unit, such as 90s, 15m or 2h".to_owned();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err(expected()),
+    };
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())
+}
+
+fn resource(text: &str) -> Result<(String, u64), String> {
+    let (name, amount) = text.split_once('=').ok_or("write NAME=AMOUNT")?;
+    let known = pivot_pipeline::resource_amount(name, amount);
+    let known = known.ok_or_else(|| format!("`{amount}` is not an amount of `{name}`"))?;
+    Ok((name.to_owned(), known))
 }
 
 impl Arguments {
@@ -109,7 +140,13 @@ fn execute(
         Executor::Warm => pivot_exec::Executor::Warm,
         Executor::Spawn => pivot_exec::Executor::Spawn,
     };
-    let options = RunOptions { jobs: jobs.unwrap_or(NonZeroUsize::MIN), on_failure, executor };
+    let options = RunOptions {
+        jobs: jobs.unwrap_or(NonZeroUsize::MIN),
+        on_failure,
+        executor,
+        timeout: arguments.timeout,
+        resources: arguments.resources.iter().cloned().collect(),
+    };
     let mut progress = Progress::new(arguments.show_output);
     let summary = pivot_exec::run(project, loaded, planned, &options, &mut |event| {
         if arguments.json {

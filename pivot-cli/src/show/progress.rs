@@ -126,6 +126,7 @@ pub(crate) fn hint(failure: &StageFailure) -> Option<String> {
         StageFailure::InputChanged { .. } => {
             Some("run again; if the stage writes it by itself, declare it as an output".to_owned())
         }
+        StageFailure::TimedOut { .. } => Some("give it more with `--timeout`".to_owned()),
         StageFailure::SourceChanged { .. } => {
             Some("run again; nothing was recorded for this stage".to_owned())
         }

@@ -1,0 +1,55 @@
+//! Amounts of resources: what stages need, what there is, and what runs at the same time.
+
+use crate::support::{Project, project};
+
+/// Fails when it runs at the same time as another one.
+const ALONE: &str = "mkdir busy && sleep 0.1 && rmdir busy";
+
+fn two_that_need(resources: &str) -> Project {
+    let stage = |name: &str| {
+        format!(
+            "  {name}: {{cmd: {ALONE}; touch {name}, outs: [{name}], resources: {resources}}}\n"
+        )
+    };
+    project().file("pivot.yaml", &format!("stages:\n{}{}", stage("a"), stage("b")))
+}
+
+#[test]
+fn stages_share_what_there_is() {
+    let project = two_that_need("{license: 1}");
+    project.pivot("run -j 2 --resource license=1").succeeds();
+    let project = two_that_need("{memory: 3GB}");
+    project.write(".pivot/config.yaml", "resources: {memory: 5GB}\n");
+    project.pivot("run -j 2").succeeds();
+}
+
+#[test]
+fn a_demand_that_cannot_be_met_is_an_error_before_anything_runs() {
+    let project = two_that_need("{gpus: 2}");
+    let finished = project.pivot("run --resource gpus=1").exits(1);
+    insta::assert_snapshot!(finished.errors(), @r"
+    exit: 1
+    error: stage `a` needs 2 of `gpus`, and there is only 1
+    hint: run with `--resource gpus=AMOUNT`, or write it below `resources:` in .pivot/config.yaml
+    ");
+    assert!(!project.exists("b"));
+    project.pivot("run -j 2 --resource gpus=2").succeeds();
+    // What need not run needs nothing.
+    project.remove("a");
+    project.pivot("run").succeeds();
+}
+
+#[test]
+fn a_resource_of_which_nobody_has_told_how_much_there_is() {
+    let finished = two_that_need("{license: 1}").pivot("run").exits(1);
+    finished.says("stage `a` needs `license`, and nothing says how much of it there is");
+}
+
+#[test]
+fn amounts_are_checked() {
+    let project =
+        two_that_need("{license: 1}").file(".pivot/config.yaml", "resources: {license: many}\n");
+    project.pivot("run").exits(1).says("`many` is not an amount of `license`");
+    project.remove(".pivot/config.yaml");
+    project.pivot("run --resource license=many").exits(2).says("`many` is not an amount of");
+}
