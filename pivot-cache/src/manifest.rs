@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::content::{Content, ContentKind};
 use crate::object_id::ObjectId;
 
-const HEADER: &str = "pivot directory 1\n";
+pub(crate) const HEADER: &str = "pivot directory 1\n";
 
 /// Everything in a directory: files, symbolic links, and the directories that hold nothing.
 ///

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::guard::{self, Attempt};
 use crate::locked::LockedOut;
 use crate::outcome::StageFailure;
-use crate::outputs::{SetAside, Site, check_inside};
+use crate::outputs::{Incident, Site, check_inside};
 use crate::project::OpenProject;
 
 /// What became of one output.
@@ -45,6 +45,7 @@ pub fn check_out(project: &OpenProject, outs: &[LockedOut]) -> Vec<CheckedOut> {
         mode: project.config.cache.checkout_mode.into(),
     };
     project.cache.sweep_temporary();
+    let _guard = project.cache.share(|| {});
     // The outputs of one stage lie together and share its guard.
     let stages: Vec<&[LockedOut]> = outs.chunk_by(|a, b| a.stage == b.stage).collect();
     stages.into_par_iter().flat_map_iter(|outs| check_out_stage(project, &site, outs)).collect()
@@ -58,7 +59,7 @@ fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -
     let mut guard = None;
     outs.iter()
         .map(|out| {
-            let mut set_aside: Vec<SetAside> = Vec::new();
+            let mut set_aside: Vec<Incident> = Vec::new();
             let result = if is_there(out) {
                 Ok(Restored::AlreadyThere)
             } else {
@@ -66,7 +67,10 @@ fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -
                     .and_then(|()| restore(site, out, &mut set_aside))
                     .map(|()| Restored::FromCache)
             };
-            let set_aside = set_aside.into_iter().map(|aside| (aside.path, aside.saved));
+            let set_aside = set_aside.into_iter().filter_map(|incident| match incident {
+                Incident::SetAside { path, saved } => Some((path, saved)),
+                Incident::Lost { .. } => None,
+            });
             CheckedOut {
                 stage: out.stage.clone(),
                 path: out.artifact.path.clone(),
@@ -103,12 +107,10 @@ fn take_guard(
 fn restore(
     site: &Site<'_>,
     out: &LockedOut,
-    set_aside: &mut Vec<SetAside>,
+    set_aside: &mut Vec<Incident>,
 ) -> Result<(), StageFailure> {
     let path = &out.artifact.path;
     check_inside(site.root, path)?;
-    // Nothing is cleared for what cannot be brought.
-    site.cache.verify(&out.artifact.content)?;
     let mode = if out.is_theirs { CheckoutMode::Copy } else { site.mode };
     site.restore(path, &out.artifact.content, mode, set_aside)
 }

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
-use crate::outputs::SetAside;
+use crate::outputs::Incident;
 use crate::plan::{Cause, Decision, Plan};
 use crate::run::{Executor, RunError, RunOptions};
 use crate::signals::{Interrupt, Signals};
@@ -37,7 +37,7 @@ const HELD_RETRY: Duration = Duration::from_millis(100);
 
 /// What a background job came back with.
 pub(crate) enum Done {
-    Begun(TaskId, Result<Begun, StageFailure>, Vec<SetAside>),
+    Begun(TaskId, Result<Begun, StageFailure>, Vec<Incident>),
     Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Effort, String),
 }
 
@@ -375,11 +375,17 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         self.retry_at = Instant::now() + HELD_RETRY;
     }
 
-    fn tell_set_aside(&mut self, task: TaskId, set_aside: &[SetAside]) {
-        for SetAside { path, saved } in set_aside {
-            let name = self.name(task);
-            let text =
-                format!("`{path}` held something that `{name}` did not write: it is now `{saved}`");
+    fn tell_set_aside(&mut self, task: TaskId, set_aside: &[Incident]) {
+        let name = self.name(task);
+        for incident in set_aside {
+            let text = match incident {
+                Incident::SetAside { path, saved } => format!(
+                    "`{path}` held something that `{name}` did not write: it is now `{saved}`"
+                ),
+                Incident::Lost { path, why } => {
+                    format!("`{path}` cannot be brought back: {why}; `{name}` runs again")
+                }
+            };
             (self.on_event)(Event::Notice { text });
         }
     }

@@ -28,12 +28,21 @@ pub(crate) struct Site<'a> {
     pub(crate) mode: CheckoutMode,
 }
 
-/// Something that was moved out of the way.
+/// Something that happened to a file before a stage could begin, and that its owner has to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SetAside {
-    pub(crate) path: String,
-    /// Where it is now, relative to the project.
-    pub(crate) saved: String,
+pub(crate) enum Incident {
+    /// It was moved out of the way.
+    SetAside {
+        path: String,
+        /// Where it is now, relative to the project.
+        saved: String,
+    },
+    /// It could not be brought back, since the cache has lost or damaged it.
+    Lost {
+        path: String,
+        /// What is wrong with the cache.
+        why: String,
+    },
 }
 
 /// Refuses the output `path` of the project at `root` if a link leads out of the project.
@@ -65,7 +74,7 @@ impl Site<'_> {
         &self,
         path: &str,
         recorded: Option<&Content>,
-        set_aside: &mut Vec<SetAside>,
+        set_aside: &mut Vec<Incident>,
     ) -> Result<(), StageFailure> {
         let full = self.root.join(path);
         let found = match fs::symlink_metadata(&full) {
@@ -82,14 +91,23 @@ impl Site<'_> {
             }
             self.workspace.forget(path);
         }
+        self.set_companions_aside(path, set_aside)?;
+        if let Some(parent) = full.parent() {
+            fs::create_dir_all(parent).map_err(Self::failure("make the directory of", path))?;
+        }
+        Ok(())
+    }
+
+    fn set_companions_aside(
+        &self,
+        path: &str,
+        set_aside: &mut Vec<Incident>,
+    ) -> Result<(), StageFailure> {
         for suffix in COMPANIONS {
             let companion = format!("{path}{suffix}");
             if fs::symlink_metadata(self.root.join(&companion)).is_ok() {
                 set_aside.push(self.set_aside(&companion)?);
             }
-        }
-        if let Some(parent) = full.parent() {
-            fs::create_dir_all(parent).map_err(Self::failure("make the directory of", path))?;
         }
         Ok(())
     }
@@ -108,7 +126,7 @@ impl Site<'_> {
         }
     }
 
-    fn set_aside(&self, path: &str) -> Result<SetAside, StageFailure> {
+    fn set_aside(&self, path: &str) -> Result<Incident, StageFailure> {
         let failed = Self::failure("set aside", path);
         let moved = || -> io::Result<String> {
             let parent = Path::new(".pivot/saved").join(path);
@@ -131,20 +149,40 @@ impl Site<'_> {
             }
             Err(io::ErrorKind::AlreadyExists.into())
         };
-        Ok(SetAside { path: path.to_owned(), saved: moved().map_err(failed)? })
+        Ok(Incident::SetAside { path: path.to_owned(), saved: moved().map_err(failed)? })
     }
 
-    /// Brings `content` from the cache to `path`, in place of whatever is there.
+    /// Brings `content` from the cache to `path`, in place of whatever is there. If that fails,
+    /// everything at `path` is as it was.
     pub(crate) fn restore(
         &self,
         path: &str,
         content: &Content,
         mode: CheckoutMode,
-        set_aside: &mut Vec<SetAside>,
+        set_aside: &mut Vec<Incident>,
     ) -> Result<(), StageFailure> {
-        self.clear(path, None, set_aside)?;
-        self.workspace.restore(self.cache, path, content, mode)?;
-        Ok(())
+        let full = self.root.join(path);
+        let is_there = fs::symlink_metadata(&full).is_ok();
+        // What can be had again stays until the new content takes its place.
+        let moved = match is_there && !self.is_expendable(path, None)? {
+            true => Some(self.set_aside(path)?),
+            false => None,
+        };
+        self.workspace.forget(path);
+        match self.workspace.restore(self.cache, path, content, mode) {
+            Ok(()) => set_aside.extend(moved),
+            Err(error) => {
+                if let Some(Incident::SetAside { path, saved }) = moved {
+                    let (saved_path, full) = (self.root.join(&saved), self.root.join(&path));
+                    let flags = RenameFlags::NOREPLACE;
+                    if renameat_with(CWD, saved_path, CWD, full, flags).is_err() {
+                        set_aside.push(Incident::SetAside { path, saved });
+                    }
+                }
+                return Err(error.into());
+            }
+        }
+        self.set_companions_aside(path, set_aside)
     }
 
     /// Removes what a stage that did not finish has written. `clear` ran before the stage, so

@@ -83,6 +83,11 @@ pub fn run(
     } else {
         let failed = |source| RunError::System { action: "prepare `.pivot`", source };
         project.make_layout().map_err(failed)?;
+        // Held to the end: what this run relies on or writes must not be collected meanwhile.
+        let _guard = project.cache.share(|| {
+            let text = "waiting for `pivot gc`, which removes objects".to_owned();
+            on_event(Event::Notice { text });
+        });
         execute(project, loaded, &plan, &extras, options, on_event)?
     };
     let outcomes = plan.stages.iter().map(|stage| {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use pivot_cache::{CheckoutMode, Content};
+use pivot_cache::{CacheError, CheckoutMode, Content};
 use pivot_dag::TaskId;
 use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
@@ -17,7 +17,7 @@ use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
 use crate::locks::write_lock;
 use crate::outcome::{Outcome, StageFailure};
-use crate::outputs::{SetAside, Site, check_inside};
+use crate::outputs::{Incident, Site, check_inside};
 use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
@@ -92,7 +92,7 @@ impl StageRunner<'_> {
         &self,
         task: TaskId,
         is_forced: bool,
-        set_aside: &mut Vec<SetAside>,
+        set_aside: &mut Vec<Incident>,
     ) -> Result<Begun, StageFailure> {
         let stage = self.stage(task);
         let name = |task: TaskId| self.stage(task).name.to_string();
@@ -121,13 +121,12 @@ impl StageRunner<'_> {
             Found::Usable(lock) => lock.out(path),
             _ => None,
         };
-        match decision {
+        let brought = match decision {
             Decision::Keep => {
                 return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
             }
             Decision::Restore(outs) => {
-                self.restore(stage, &outs, set_aside)?;
-                return Ok(Begun::Ended { outcome: Outcome::Restored, causes });
+                self.restore(stage, &outs, set_aside).map(|()| Some(Outcome::Restored))
             }
             Decision::FromRunCache(outs) => {
                 let wrong: Vec<_> = outs
@@ -135,11 +134,18 @@ impl StageRunner<'_> {
                     .filter(|out| !self.is_on_disk(stage, &facts, out))
                     .cloned()
                     .collect();
-                self.restore(stage, &wrong, set_aside)?;
-                self.write_lock(task, &facts.code, &facts_contents(&facts), outs)?;
-                return Ok(Begun::Ended { outcome: Outcome::FromRunCache, causes });
+                let lock = |()| self.write_lock(task, &facts.code, &facts_contents(&facts), outs);
+                let restored = self.restore(stage, &wrong, set_aside);
+                restored.and_then(lock).map(|()| Some(Outcome::FromRunCache))
             }
-            Decision::Run | Decision::MayRun => {}
+            Decision::Run | Decision::MayRun => Ok(None),
+        };
+        match brought {
+            Ok(Some(outcome)) => return Ok(Begun::Ended { outcome, causes }),
+            // It can be made again, here and now.
+            Err(StageFailure::Cache(error)) if is_loss(&error) => {}
+            Err(failure) => return Err(failure),
+            Ok(None) => {}
         }
         let deps = facts_contents(&facts);
         for out in &stage.outs {
@@ -172,14 +178,21 @@ impl StageRunner<'_> {
         &self,
         stage: &Stage,
         outs: &[Artifact],
-        set_aside: &mut Vec<SetAside>,
+        set_aside: &mut Vec<Incident>,
     ) -> Result<(), StageFailure> {
         for artifact in outs {
             let out = stage.outs.iter().find(|out| out.path.as_str() == artifact.path);
             // People edit metrics, and stages append to incremental outputs: both are theirs.
             let is_theirs = out.is_none_or(|out| !out.cache || out.kind == OutKind::Incremental);
             let mode = if is_theirs { CheckoutMode::Copy } else { self.site.mode };
-            self.site.restore(&artifact.path, &artifact.content, mode, set_aside)?;
+            let restored = self.site.restore(&artifact.path, &artifact.content, mode, set_aside);
+            if let Err(StageFailure::Cache(error)) = &restored
+                && is_loss(error)
+            {
+                let path = artifact.path.clone();
+                set_aside.push(Incident::Lost { path, why: error.to_string() });
+            }
+            restored?;
         }
         Ok(())
     }
@@ -279,6 +292,12 @@ impl StageRunner<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the cache does not hold what it should, as opposed to a system that refuses something.
+fn is_loss(error: &CacheError) -> bool {
+    use CacheError::{Corrupt, Manifest, Missing, WrongSize};
+    matches!(error, Missing { .. } | Corrupt { .. } | WrongSize { .. } | Manifest { .. })
 }
 
 fn facts_contents(facts: &StageFacts<'_>) -> Vec<Content> {

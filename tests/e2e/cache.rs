@@ -169,3 +169,32 @@ fn an_edit_of_an_output_never_reaches_the_object() {
         assert_eq!(project.read("twice.txt"), "ABCABC", "with {mode}");
     }
 }
+
+#[test]
+fn a_damaged_object_of_the_right_size_is_noticed_told_and_healed_in_the_same_run() {
+    let project = ran_project();
+    for object in project.files_in(".pivot/cache/files") {
+        if project.read(&object) == "ABC" {
+            let path = project.path(&object);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "ABX").unwrap();
+        }
+    }
+    project.write("upper.txt", "mine");
+    let finished = project.pivot("run");
+    insta::assert_snapshot!(finished, @r"
+    exit: 0
+    2 stages: 1 ran, 1 unchanged ([time])
+    --- stderr
+    note: `upper.txt` cannot be brought back: cache object [hash] is damaged; `upper` runs again
+    note: `upper.txt` held something that `upper` did not write: it is now `.pivot/saved/upper.txt`
+    run   upper: Outputs changed
+    done  upper in [time]
+    ");
+    assert_eq!(project.ran(), ["upper"]);
+    assert_eq!(project.read("upper.txt"), "ABC");
+    assert_eq!(project.read(".pivot/saved/upper.txt"), "mine");
+    project.remove("upper.txt");
+    project.pivot("run").succeeds();
+    assert!(project.ran().is_empty(), "the object was not healed");
+}
