@@ -18,7 +18,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{completions, config, dag, doctor, init, list, params, remote, run, status};
+use crate::commands::{
+    completions, config, dag, doctor, fetch, init, list, params, pull, push, remote, run, status,
+    transfer,
+};
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::show::output;
@@ -60,6 +63,18 @@ enum Command {
     Dag(dag::Arguments),
     /// Show the values that stages are given
     Params(params::Arguments),
+    /// Send outputs to a remote
+    ///
+    /// Sends what the locks name and the remote lacks. Objects that several outputs share are sent
+    /// once. Locks and settings are not sent: locks belong into git.
+    Push(transfer::Arguments),
+    /// Bring outputs from a remote into the project
+    ///
+    /// Brings what the locks name and the cache lacks, and puts it in its place. What you changed
+    /// there is moved to `.pivot/saved/`.
+    Pull(transfer::Arguments),
+    /// Bring outputs from a remote into the cache only
+    Fetch(transfer::Arguments),
     /// Add, list and remove remotes: caches elsewhere
     Remote(remote::Arguments),
     /// Show and change the settings in `.pivot/config.yaml`
@@ -107,6 +122,9 @@ fn execute(global: &Global, command: &Command) -> Result<Exit, Report> {
         Command::List(arguments) => list::run(global, arguments),
         Command::Dag(arguments) => dag::run(global, arguments),
         Command::Params(arguments) => params::run(global, arguments),
+        Command::Push(arguments) => push::run(global, arguments),
+        Command::Pull(arguments) => pull::run(global, arguments),
+        Command::Fetch(arguments) => fetch::run(global, arguments),
         Command::Remote(arguments) => remote::run(global, arguments),
         Command::Config(arguments) => config::run(global, arguments),
         Command::Doctor(arguments) => doctor::run(global, arguments),

@@ -52,7 +52,7 @@ pub(crate) fn settled(global: &Global, project: &OpenProject) -> Option<Summary>
     Some(settled.summary)
 }
 
-fn load_options(global: &Global, overrides: &[String]) -> LoadOptions {
+pub(crate) fn load_options(global: &Global, overrides: &[String]) -> LoadOptions {
     LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) }
 }
 

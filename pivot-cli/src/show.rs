@@ -5,6 +5,7 @@ pub(crate) mod explain;
 pub(crate) mod output;
 pub(crate) mod progress;
 mod source_diff;
+pub(crate) mod transfer;
 
 use pivot_exec::{Loaded, Planned};
 

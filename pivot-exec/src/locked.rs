@@ -19,8 +19,9 @@ pub struct LockedOut {
     pub stage: String,
     /// The path and the content.
     pub artifact: Artifact,
-    /// Whether the declaration says that the cache does not keep it. `false` where the
-    /// declaration is not known.
+    /// Whether its declaration is known.
+    pub is_declared: bool,
+    /// Whether the declaration says that the cache does not keep it.
     pub is_uncached: bool,
     /// Whether it is given to people or stages that write to it: a metric, an incremental output.
     pub(crate) is_theirs: bool,
@@ -141,6 +142,7 @@ pub fn locked_outs(
             locked.outs.push(LockedOut {
                 stage: stage.clone(),
                 artifact: artifact.clone(),
+                is_declared: out.is_some(),
                 // The cache holds a copy of metrics in any case.
                 is_uncached: out.is_some_and(|out| !out.cache) && !is_metric,
                 is_theirs: is_metric || is_incremental || out.is_some_and(|out| !out.cache),

@@ -1,7 +1,9 @@
 //! The remotes of a project: from a name in the configuration to something that can be asked.
 
+use std::num::NonZeroUsize;
+
 use pivot_pipeline::closest;
-use pivot_remote::{Remote, RemoteError, RemoteUrl, UrlError};
+use pivot_remote::{Indexed, Interrupt, RemoteError, RemoteOptions, RemoteUrl, UrlError};
 use thiserror::Error;
 
 use crate::config::{Config, RemoteConfig};
@@ -97,20 +99,32 @@ pub fn choose_remote<'c>(
     }
 }
 
-/// Opens the remote `name`, or the default one. Nothing is read or sent yet.
+/// Opens the remote `name`, or the default one; it remembers in the state what the remote holds.
+/// Nothing is read or sent yet.
 ///
 /// # Errors
 /// When there is no such remote, or its settings cannot be used.
-pub fn open_remote(
-    project: &OpenProject,
+pub fn open_remote<'p>(
+    project: &'p OpenProject,
     name: Option<&str>,
-) -> Result<(String, Box<dyn Remote>), RemoteChoiceError> {
+    jobs: Option<NonZeroUsize>,
+    interrupt: Interrupt,
+) -> Result<(String, Indexed<'p>), RemoteChoiceError> {
     let (name, settings) = choose_remote(&project.config, name)?;
     let url = RemoteUrl::parse(&settings.url)
         .map_err(|source| RemoteChoiceError::Url { name: name.to_owned(), source })?;
-    let remote = pivot_remote::open(&url, project.root())
+    let RemoteConfig { endpoint_url, region, profile, .. } = settings.clone();
+    let options = RemoteOptions {
+        endpoint_url,
+        region,
+        profile,
+        jobs,
+        interrupt,
+        ..RemoteOptions::default()
+    };
+    let remote = pivot_remote::open_with(&url, &options, project.root())
         .map_err(|source| RemoteChoiceError::Open { name: name.to_owned(), source })?;
-    Ok((name.to_owned(), remote))
+    Ok((name.to_owned(), Indexed::new(remote, &project.state)))
 }
 
 /// What is wrong with `name` as the name of a remote, if anything; completes "the name …".

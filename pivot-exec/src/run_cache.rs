@@ -7,7 +7,7 @@
 
 use pivot_cache::{Content, State, Table};
 use pivot_fingerprint::Manifest;
-use pivot_lock::Artifact;
+use pivot_lock::{Artifact, Lock};
 use pivot_pipeline::Out;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,12 @@ struct Record {
     outs: Vec<(String, Content)>,
 }
 
+/// The part of a key's text that a record is checked against.
+#[derive(Deserialize)]
+struct DeclaredOuts {
+    outs: Vec<String>,
+}
+
 impl RunKey {
     pub(crate) fn new(
         code: &Manifest,
@@ -39,18 +45,34 @@ impl RunKey {
         deps: &[(&str, Content)],
         outs: &[Out],
     ) -> Self {
-        let mut deps = deps.to_vec();
-        deps.sort_by_key(|(path, _)| *path);
-        let mut outs: Vec<_> = outs.iter().map(|out| out.path.as_str()).collect();
-        outs.sort_unstable();
+        let outs = outs.iter().map(|out| out.path.as_str()).collect();
         let code =
             code.components().iter().map(|c| (c.name.as_str(), c.hash.to_string())).collect();
+        Self::of_parts(code, params, deps.to_vec(), outs)
+    }
+
+    /// The key of the run that wrote this lock.
+    pub(crate) fn of_lock(lock: &Lock) -> Self {
+        let code = lock.code().iter().map(|(name, hash)| (name.as_str(), hash.to_string()));
+        let deps = lock.deps().iter().map(|dep| (dep.path.as_str(), dep.content));
+        let outs = lock.outs().iter().map(|out| out.path.as_str());
+        Self::of_parts(code.collect(), lock.params(), deps.collect(), outs.collect())
+    }
+
+    fn of_parts(
+        code: Vec<(&str, String)>,
+        params: &serde_json::Value,
+        mut deps: Vec<(&str, Content)>,
+        mut outs: Vec<&str>,
+    ) -> Self {
+        deps.sort_by_key(|(path, _)| *path);
+        outs.sort_unstable();
         let parts = KeyParts { version: 1, code, params: canonical(params), deps, outs };
         let text = serde_json::to_string(&parts).expect("strings and numbers can be written");
         Self { text }
     }
 
-    fn digest(&self) -> [u8; 16] {
+    pub(crate) fn digest(&self) -> [u8; 16] {
         xxhash_rust::xxh3::xxh3_128(self.text.as_bytes()).to_be_bytes()
     }
 }
@@ -65,18 +87,31 @@ fn canonical(params: &serde_json::Value) -> String {
 
 /// The outputs of an earlier run with this key.
 pub(crate) fn look_up(state: &State, key: &RunKey) -> Option<Vec<Artifact>> {
-    let bytes = state.get(Table::Runs, &key.digest())?;
-    let record: Record = serde_json::from_slice(&bytes).ok()?;
-    let same = record.key == key.text;
-    same.then(|| {
-        record.outs.into_iter().map(|(path, content)| Artifact::new(path, content)).collect()
-    })
+    parse_record(key, &state.get(Table::Runs, &key.digest())?)
+}
+
+/// The outputs in a record, which may come from anywhere, if it is the one of `key`: exactly those
+/// that the key names, in the order of their paths.
+pub(crate) fn parse_record(key: &RunKey, bytes: &[u8]) -> Option<Vec<Artifact>> {
+    let record: Record = serde_json::from_slice(bytes).ok()?;
+    if record.key != key.text {
+        return None;
+    }
+    let mut outs: Vec<_> =
+        record.outs.into_iter().map(|(path, content)| Artifact::new(path, content)).collect();
+    outs.sort_by(|a, b| a.path.cmp(&b.path));
+    let declared: DeclaredOuts = serde_json::from_str(&key.text).ok()?;
+    outs.iter().map(|out| &out.path).eq(&declared.outs).then_some(outs)
 }
 
 /// Remembers what a run with this key wrote.
 pub(crate) fn remember(state: &State, key: &RunKey, outs: &[Artifact]) {
+    state.put(Table::Runs, &key.digest(), &record(key, outs));
+}
+
+/// What is kept of a run with this key that wrote `outs`.
+pub(crate) fn record(key: &RunKey, outs: &[Artifact]) -> Vec<u8> {
     let outs = outs.iter().map(|out| (out.path.clone(), out.content)).collect();
     let record = Record { key: key.text.clone(), outs };
-    let bytes = serde_json::to_vec(&record).expect("strings and numbers can be written");
-    state.put(Table::Runs, &key.digest(), &bytes);
+    serde_json::to_vec(&record).expect("strings and numbers can be written")
 }

@@ -29,7 +29,7 @@ impl Interrupt {
     }
 }
 
-fn is_ignored(number: i32) -> bool {
+pub(crate) fn is_ignored(number: i32) -> bool {
     // SAFETY: `sigaction` only writes to the zeroed structure, which any bytes make valid.
     unsafe {
         let mut current: libc::sigaction = std::mem::zeroed();

@@ -34,6 +34,7 @@ mod resources;
 mod run;
 mod safety;
 mod selection;
+mod sharing;
 mod show;
 mod state;
 mod support;

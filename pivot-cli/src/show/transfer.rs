@@ -1,0 +1,231 @@
+//! What people see of a transfer: progress while it goes on, and what came of it.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use pivot_cache::CacheError;
+use pivot_exec::{Outlook, Shared};
+use pivot_remote::{Progress, RemoteError, Transfer};
+use serde_json::{Value, json};
+
+use crate::show::output;
+
+/// How often a long transfer says how far it is where there is no terminal.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows how far a transfer is: a bar on a terminal, else a line now and then.
+pub(crate) struct TransferProgress {
+    bar: Option<ProgressBar>,
+    /// Such as "sent".
+    verb: &'static str,
+    objects: u64,
+    done: u64,
+    bytes: u64,
+    moved_bytes: u64,
+    /// Bytes of objects that were told while they were on their way.
+    told_bytes: u64,
+    next_line: Instant,
+}
+
+impl TransferProgress {
+    pub(crate) fn new(verb: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "  {spinner} {bytes}/{total_bytes}  {bytes_per_sec}  {msg}",
+            )
+            .expect("the template is right");
+            let bar = ProgressBar::new(0).with_style(style);
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let next_line = Instant::now() + PLAIN_EVERY;
+        let (objects, done, bytes, moved_bytes, told_bytes) = (0, 0, 0, 0, 0);
+        Self { bar, verb, objects, done, bytes, moved_bytes, told_bytes, next_line }
+    }
+
+    pub(crate) fn show(&mut self, event: &Progress<'_>) {
+        match event {
+            Progress::Planned { objects, bytes } => {
+                self.objects += objects;
+                self.bytes += bytes;
+            }
+            Progress::Bytes { count } => self.told_bytes += count,
+            Progress::Done { transfer, .. } => {
+                self.done += 1;
+                if let Transfer::Moved { size_bytes } = transfer {
+                    self.moved_bytes += size_bytes;
+                }
+            }
+            Progress::Failed { .. } => self.done += 1,
+            _ => {}
+        }
+        let moved = self.told_bytes.max(self.moved_bytes);
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.bytes.max(moved));
+            bar.set_position(moved);
+            bar.set_message(format!("{}/{} objects", self.done, self.objects));
+        } else if Instant::now() >= self.next_line {
+            self.next_line = Instant::now() + PLAIN_EVERY;
+            let (done, objects) = (self.done, self.objects);
+            let (moved, all) = (HumanBytes(moved), HumanBytes(self.bytes));
+            output::note(&format!("{}: {done} of {objects} objects, {moved} of {all}", self.verb));
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Names each output that failed, and why, on standard error.
+pub(crate) fn tell_failures(shared: &Shared) {
+    let failed = &shared.summary.failed;
+    for out in &shared.failed {
+        for (number, cause) in out.causes.iter().enumerate() {
+            if number == 3 && out.causes.len() > 4 {
+                let more = out.causes.len() - number;
+                output::note(&format!("FAIL  {}: {}: and {more} more", out.stage, out.path));
+                break;
+            }
+            let (id, error) = &failed[*cause];
+            let text = with_causes(error);
+            let object = if text.contains(&id.to_string()) {
+                String::new()
+            } else {
+                format!("object {id}: ")
+            };
+            output::note(&format!("FAIL  {}: {}: {object}{text}", out.stage, out.path));
+        }
+    }
+    if let Some(error) = &shared.record_failure {
+        output::note(&format!("FAIL  records of runs: {}", with_causes(error)));
+    }
+    let is_missing = |error: &RemoteError| matches!(error, RemoteError::Missing { .. });
+    let is_missing_here = |error: &RemoteError| match error {
+        RemoteError::Cache(error) => matches!(error, CacheError::Missing { .. }),
+        _ => false,
+    };
+    if failed.iter().any(|(_, error)| is_missing(error)) {
+        output::note(
+            "hint: `pivot push` where the stage was run, or run it here: `pivot run --pull never`",
+        );
+    } else if failed.iter().any(|(_, error)| is_missing_here(error)) {
+        output::note("hint: `pivot run` makes what is missing, then push again");
+    }
+}
+
+/// An error with all that caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Names the outputs that no cache keeps.
+pub(crate) fn tell_passed_over(passed_over: &[(String, String)]) {
+    for (stage, path) in passed_over {
+        output::note(&format!("note: {stage}: {path} is not kept in the cache: passed over"));
+    }
+}
+
+/// The one line with which a transfer ends, such as `2 objects sent (1.20 KiB), 1 failed`.
+pub(crate) fn counts(shared: &Shared, verb: &str) -> String {
+    let summary = &shared.summary;
+    let mut parts = Vec::new();
+    if summary.moved > 0 {
+        let bytes = HumanBytes(summary.moved_bytes);
+        parts.push(format!("{} {verb} ({bytes})", objects(summary.moved)));
+    }
+    if summary.already_there > 0 {
+        parts.push(format!("{} already there", summary.already_there));
+    }
+    if !summary.failed.is_empty() {
+        parts.push(format!("{} failed", summary.failed.len()));
+    }
+    if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") }
+}
+
+pub(crate) fn objects(count: u64) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}
+
+/// What a transfer would do: a line an output, and the sum.
+pub(crate) fn outlook_text(outlook: &Outlook, verb: &str) -> String {
+    let mut text = String::new();
+    for (out, size_bytes) in &outlook.needed {
+        let (stage, path) = (&out.stage, &out.artifact.path);
+        text.push_str(&format!("{stage}: {path} ({})\n", HumanBytes(*size_bytes)));
+    }
+    for out in &outlook.missing {
+        text.push_str(&format!("{}: {} is missing\n", out.stage, out.artifact.path));
+    }
+    let bytes: u64 = outlook.needed.iter().map(|(_, size_bytes)| size_bytes).sum();
+    let missing = match outlook.missing.len() {
+        0 => String::new(),
+        count => format!(", {count} missing"),
+    };
+    if outlook.objects == 0 && outlook.missing.is_empty() {
+        return "nothing to do\n".to_owned();
+    }
+    let objects = objects(outlook.objects);
+    format!("{text}{objects} would be {verb} ({}){missing}\n", HumanBytes(bytes))
+}
+
+fn places(places: &[(String, String)]) -> Vec<Value> {
+    places.iter().map(|(stage, path)| json!({ "stage": stage, "path": path })).collect()
+}
+
+/// A transfer as JSON.
+pub(crate) fn shared_json(shared: &Shared) -> Value {
+    let summary = &shared.summary;
+    let failed = shared.failed.iter().map(|out| {
+        let causes = out.causes.iter().map(|cause| {
+            let (id, error) = &summary.failed[*cause];
+            json!({ "object": id.to_string(), "error": with_causes(error) })
+        });
+        json!({
+            "stage": out.stage,
+            "path": out.path,
+            "causes": causes.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "schema_version": 1,
+        "success": shared.is_success(),
+        "moved": summary.moved,
+        "moved_bytes": summary.moved_bytes,
+        "already_there": summary.already_there,
+        "records": shared.records,
+        "passed_over": places(&shared.passed_over),
+        "failed": failed.collect::<Vec<_>>(),
+    })
+}
+
+/// What a transfer would do, as JSON.
+pub(crate) fn outlook_json(outlook: &Outlook) -> Value {
+    let needed = outlook.needed.iter().map(|(out, size_bytes)| {
+        json!({ "stage": out.stage, "path": out.artifact.path, "bytes": size_bytes })
+    });
+    let missing =
+        outlook.missing.iter().map(|out| json!({ "stage": out.stage, "path": out.artifact.path }));
+    json!({
+        "schema_version": 1,
+        "dry_run": true,
+        "objects": outlook.objects,
+        "outputs": needed.collect::<Vec<_>>(),
+        "missing": missing.collect::<Vec<_>>(),
+        "passed_over": places(&outlook.passed_over),
+    })
+}

@@ -1,0 +1,287 @@
+//! Outputs to a remote and back: what the locks name, and the records of the runs that made it.
+//!
+//! An output that cannot be transferred does not stop the others, and is told by its stage and
+//! path rather than by a hash alone.
+
+use std::collections::{HashMap, HashSet};
+
+use pivot_cache::{CacheError, Content, ObjectId};
+use pivot_remote::{Progress, Remote, RemoteError, Summary};
+
+use crate::locked::{Locked, LockedOut};
+use crate::project::OpenProject;
+use crate::run_records;
+
+/// What became of a transfer.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// How many objects, and how large.
+    pub summary: Summary,
+    /// Outputs that were meant and that no cache keeps, by stage and path.
+    pub passed_over: Vec<(String, String)>,
+    /// Outputs that are not on the other side now.
+    pub failed: Vec<FailedOut>,
+    /// How many records of runs were sent.
+    pub records: u64,
+    /// Why some records were not sent, if so. Without them others run what they could skip.
+    pub record_failure: Option<RemoteError>,
+}
+
+impl Shared {
+    /// Whether all that was asked for is on the other side.
+    pub fn is_success(&self) -> bool {
+        self.failed.is_empty() && self.summary.failed.is_empty() && self.record_failure.is_none()
+    }
+}
+
+/// An output that could not be transferred.
+#[derive(Debug)]
+pub struct FailedOut {
+    /// The stage that writes it.
+    pub stage: String,
+    /// Where it is, relative to the project.
+    pub path: String,
+    /// The objects of it that failed; an index into the failures of [`Shared::summary`].
+    pub causes: Vec<usize>,
+}
+
+/// What a transfer would do.
+#[derive(Debug, Default)]
+pub struct Outlook {
+    /// Outputs of which something would be transferred, with the size of that in bytes. Of a
+    /// directory that is not here nobody knows which files are, and all count.
+    pub needed: Vec<(LockedOut, u64)>,
+    /// How many objects would be transferred, as far as it is known.
+    pub objects: u64,
+    /// Outputs that are neither here nor there.
+    pub missing: Vec<LockedOut>,
+    /// Outputs that were meant and that no cache keeps, by stage and path.
+    pub passed_over: Vec<(String, String)>,
+}
+
+/// Sends what `locked` names, and then the records of the runs that wrote it.
+///
+/// An output that the cache lacks but the remote has is no failure.
+pub fn send(
+    project: &OpenProject,
+    remote: &dyn Remote,
+    locked: &Locked,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Shared {
+    let (outs, passed_over) = to_send(project, &locked.outs);
+    let (here, absent): (Vec<&LockedOut>, Vec<&LockedOut>) =
+        outs.into_iter().partition(|out| project.cache.holds(&out.artifact.content));
+    let mut summary =
+        pivot_remote::push_contents(&project.cache, remote, &contents(&here), progress);
+    let (there, trouble) = present(remote, &absent);
+    let mut told = HashSet::new();
+    for id in absent.iter().map(|out| out.artifact.content.id).filter(|id| told.insert(*id)) {
+        if there.contains(&id) {
+            summary.already_there += 1;
+        } else {
+            let error = match &trouble {
+                // It was asked for once; each object that depends on the answer is named.
+                Some(trouble) => RemoteError::Setup { problem: trouble.clone() },
+                None => CacheError::Missing { id }.into(),
+            };
+            progress(Progress::Failed { id, error: &error });
+            summary.failed.push((id, error));
+        }
+    }
+    summary.failed.sort_by_key(|(id, _)| *id);
+    let all: Vec<&LockedOut> = here.into_iter().chain(absent).collect();
+    let mut shared = Shared { failed: blame(project, &all, &summary), ..Shared::default() };
+    shared.summary = summary;
+    shared.passed_over = passed_over;
+    if !remote.interrupt().is_set() {
+        let failed: HashSet<&str> = shared.failed.iter().map(|out| out.stage.as_str()).collect();
+        let left_out: HashSet<&str> =
+            shared.passed_over.iter().map(|(stage, _)| stage.as_str()).collect();
+        let whole = locked.locks.iter().filter(|(stage, lock)| {
+            let sent = locked.outs.iter().filter(|out| out.stage == *stage).count();
+            sent == lock.outs().len()
+                && !failed.contains(stage.as_str())
+                && !left_out.contains(stage.as_str())
+        });
+        (shared.records, shared.record_failure) =
+            run_records::send(project, remote, whole.map(|(_, lock)| lock));
+    }
+    shared
+}
+
+/// Brings outputs into the cache.
+pub fn bring(
+    project: &OpenProject,
+    remote: &dyn Remote,
+    outs: &[LockedOut],
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Shared {
+    let (outs, passed_over) = to_bring(project, outs);
+    let summary = pivot_remote::fetch_contents(&project.cache, remote, &contents(&outs), progress);
+    let failed = blame(project, &outs, &summary);
+    Shared { summary, failed, passed_over, ..Shared::default() }
+}
+
+/// What [`send`] would do.
+///
+/// # Errors
+/// When the remote cannot be asked.
+pub fn would_send(
+    project: &OpenProject,
+    remote: &dyn Remote,
+    locked: &Locked,
+) -> Result<Outlook, RemoteError> {
+    let (outs, passed_over) = to_send(project, &locked.outs);
+    let mut outlook = Outlook { passed_over, ..Outlook::default() };
+    let parts: Vec<_> = outs.iter().map(|out| parts(project, &out.artifact.content)).collect();
+    let mut ids: Vec<ObjectId> = parts.iter().flatten().map(|(id, _)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let there: HashSet<ObjectId> = remote.present(&ids)?.into_iter().collect();
+    let mut counted = HashSet::new();
+    for (out, parts) in outs.into_iter().zip(parts) {
+        let lacking: Vec<_> = parts.iter().filter(|(id, _)| !there.contains(id)).collect();
+        if lacking.is_empty() {
+            continue;
+        }
+        if !project.cache.holds(&out.artifact.content) {
+            outlook.missing.push(out.clone());
+            continue;
+        }
+        let fresh = lacking.into_iter().filter(|(id, _)| counted.insert(*id));
+        let sizes: Vec<u64> = fresh.map(|(_, size_bytes)| *size_bytes).collect();
+        outlook.objects += sizes.len() as u64;
+        outlook.needed.push((out.clone(), sizes.iter().sum()));
+    }
+    Ok(outlook)
+}
+
+/// What [`bring`] would do.
+///
+/// # Errors
+/// When the remote cannot be asked.
+pub fn would_bring(
+    project: &OpenProject,
+    remote: &dyn Remote,
+    outs: &[LockedOut],
+) -> Result<Outlook, RemoteError> {
+    let (outs, passed_over) = to_bring(project, outs);
+    let mut outlook = Outlook { passed_over, ..Outlook::default() };
+    let outs: Vec<_> =
+        outs.into_iter().filter(|out| !project.cache.holds(&out.artifact.content)).collect();
+    let parts: Vec<_> = outs.iter().map(|out| parts(project, &out.artifact.content)).collect();
+    let lacks = |(id, _): &&(ObjectId, u64)| !project.cache.contains(*id);
+    let mut ids: Vec<ObjectId> = parts.iter().flatten().filter(lacks).map(|(id, _)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let there: HashSet<ObjectId> = remote.present(&ids)?.into_iter().collect();
+    let mut counted = HashSet::new();
+    for (out, parts) in outs.into_iter().zip(parts) {
+        let lacking: Vec<_> = parts.iter().filter(lacks).collect();
+        if lacking.iter().any(|(id, _)| !there.contains(id)) {
+            outlook.missing.push(out.clone());
+            continue;
+        }
+        let fresh = lacking.into_iter().filter(|(id, _)| counted.insert(*id));
+        let sizes: Vec<u64> = fresh.map(|(_, size_bytes)| *size_bytes).collect();
+        outlook.objects += sizes.len() as u64;
+        outlook.needed.push((out.clone(), sizes.iter().sum()));
+    }
+    Ok(outlook)
+}
+
+type PassedOver = Vec<(String, String)>;
+
+fn place_of(out: &LockedOut) -> (String, String) {
+    (out.stage.clone(), out.artifact.path.clone())
+}
+
+/// The outputs that a cache keeps; one that is gone from it is stored again if it is in its place.
+fn to_send<'o>(project: &OpenProject, outs: &'o [LockedOut]) -> (Vec<&'o LockedOut>, PassedOver) {
+    let workspace = project.workspace();
+    let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
+    for out in outs {
+        let (path, content) = (&out.artifact.path, out.artifact.content);
+        let is_in_place = || workspace.content(path).ok().flatten() == Some(content);
+        if project.cache.holds(&content) {
+            kept.push(out);
+        } else if out.is_uncached || (!out.is_declared && is_in_place()) {
+            passed_over.push(place_of(out));
+        } else {
+            if is_in_place() {
+                // If that fails, the object is missing and will be told so.
+                let _ = workspace.store(&project.cache, path);
+            }
+            kept.push(out);
+        }
+    }
+    (kept, passed_over)
+}
+
+/// The outputs that a cache may keep.
+fn to_bring<'o>(project: &OpenProject, outs: &'o [LockedOut]) -> (Vec<&'o LockedOut>, PassedOver) {
+    let (kept, passed_over): (Vec<_>, Vec<_>) =
+        outs.iter().partition(|out| !out.is_uncached || project.cache.holds(&out.artifact.content));
+    (kept, passed_over.into_iter().map(place_of).collect())
+}
+
+fn contents(outs: &[&LockedOut]) -> Vec<Content> {
+    outs.iter().map(|out| out.artifact.content).collect()
+}
+
+/// Which of the outputs' own objects the remote has. Whoever finds the manifest of a directory
+/// there finds its files too.
+fn present(remote: &dyn Remote, outs: &[&LockedOut]) -> (HashSet<ObjectId>, Option<String>) {
+    if outs.is_empty() {
+        return (HashSet::new(), None);
+    }
+    let mut ids: Vec<ObjectId> = outs.iter().map(|out| out.artifact.content.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match remote.present(&ids) {
+        Ok(there) => (there.into_iter().collect(), None),
+        Err(error) => (HashSet::new(), Some(error.to_string())),
+    }
+}
+
+/// The objects of an output with their sizes in bytes: of a directory, those that its manifest
+/// names, where that is here.
+fn parts(project: &OpenProject, content: &Content) -> Vec<(ObjectId, u64)> {
+    if !content.is_directory() {
+        return vec![(content.id, content.size_bytes)];
+    }
+    if !project.cache.contains(content.id) {
+        return vec![(content.id, content.size_bytes)];
+    }
+    let size_bytes = project.cache.size_bytes(content.id).unwrap_or(0);
+    let files = project.cache.manifest(content.id).ok();
+    let files = files.iter().flat_map(|manifest| manifest.files());
+    std::iter::once((content.id, size_bytes)).chain(files).collect()
+}
+
+/// Which outputs the failed objects belong to.
+fn blame(project: &OpenProject, outs: &[&LockedOut], summary: &Summary) -> Vec<FailedOut> {
+    if summary.failed.is_empty() {
+        return Vec::new();
+    }
+    let mut index: HashMap<ObjectId, Vec<usize>> = HashMap::new();
+    for (number, (id, _)) in summary.failed.iter().enumerate() {
+        index.entry(*id).or_default().push(number);
+    }
+    let failed = outs.iter().filter_map(|out| {
+        let parts = parts(project, &out.artifact.content);
+        let mut causes: Vec<usize> =
+            parts.iter().filter_map(|(id, _)| index.get(id)).flatten().copied().collect();
+        causes.sort_unstable();
+        causes.dedup();
+        // That the directory is incomplete follows from the file that failed.
+        let is_root =
+            |cause: &usize| !matches!(summary.failed[*cause].1, RemoteError::Incomplete { .. });
+        if causes.iter().any(is_root) {
+            causes.retain(is_root);
+        }
+        let (stage, path) = place_of(out);
+        (!causes.is_empty()).then_some(FailedOut { stage, path, causes })
+    });
+    failed.collect()
+}
