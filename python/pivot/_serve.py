@@ -35,6 +35,7 @@ from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_INTERRUPTS = {signal.SIGINT}
 _STRAYS_SECONDS = 2.0  # how long what a stage left behind may take to end once it is killed
 _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
@@ -89,12 +90,17 @@ class Server:
             self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             return None
         parent = os.getpid()
+        # A child forgets the signals that come before Python has seen that it is one. Blocked, they
+        # wait until somebody can tell that the stage was interrupted.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         try:
             process = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             self._refuse(number, error)
             return None
         if process:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
             self._watch(number, process)
             return None
         os.setpgid(0, 0)
@@ -119,8 +125,9 @@ class Server:
             preloaded = frozenset(sys.modules)
             channel = Channel(result)
             try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
                 request = channel.receive()
-            except ChannelClosed:
+            except (ChannelClosed, KeyboardInterrupt):
                 os._exit(1)
             end(answer_run(request, channel), preloaded)
 

@@ -12,6 +12,7 @@ mod definition;
 mod definition_errors;
 mod events;
 mod examples;
+mod executors;
 mod explain;
 mod faults_kill;
 mod faults_limits;
