@@ -56,7 +56,7 @@ pub(crate) fn load_options(global: &Global, overrides: &[String]) -> LoadOptions
     LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) }
 }
 
-fn warn_of(notices: &[String]) {
+pub(crate) fn warn_of(notices: &[String]) {
     for notice in notices {
         output::note(&format!("warning: {notice}"));
     }

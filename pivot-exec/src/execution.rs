@@ -443,6 +443,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         let step = if self.interrupted.is_some() { GRACE.len() - 1 } else { 0 };
         self.interrupted.get_or_insert(signal);
         self.scheduler.stop();
+        self.stages.supply.interrupt();
         self.held.clear();
         self.escalation = Some((step, Instant::now()));
     }

@@ -11,10 +11,11 @@ use thiserror::Error;
 use crate::extras::Extras;
 use crate::load::Loaded;
 use crate::locks::{SeenLock, lock_path, read_lock};
-use crate::plan::{Memory, MissingDep, Plan, PlanInput, plan};
+use crate::plan::{Decision, Memory, MissingDep, Plan, PlanInput, StagePlan, plan};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
 use crate::settled::remember_settled;
+use crate::supply::{Source, Supply};
 
 /// The cache and the state, as the plan asks them.
 pub(crate) struct CacheMemory<'a> {
@@ -32,6 +33,10 @@ impl Memory for CacheMemory<'_> {
     }
 }
 
+/// How often a plan asks the remote for records. Each answer may lead to the question for a stage
+/// further down; what is left is asked for when its turn comes.
+const MAX_ROUNDS: u32 = 8;
+
 /// Why no plan can be made.
 #[derive(Debug, Error)]
 pub enum PlanError {
@@ -44,6 +49,9 @@ pub enum PlanError {
     /// A lock cannot be read.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The remote had to answer and did not.
+    #[error("{0}")]
+    Remote(String),
 }
 
 /// A plan and what was found on the way.
@@ -65,6 +73,21 @@ pub fn make_plan(
     loaded: &Loaded,
     selected: &[TaskId],
     is_forced: &dyn Fn(TaskId) -> bool,
+) -> Result<Planned, PlanError> {
+    make_plan_with(project, loaded, selected, is_forced, &Supply::local(project))
+}
+
+/// The same for a run that may also take outputs from a remote. It is asked only if there is
+/// something to do that it could spare.
+///
+/// # Errors
+/// As [`make_plan`], and when the remote has to answer and does not.
+pub fn make_plan_with(
+    project: &OpenProject,
+    loaded: &Loaded,
+    selected: &[TaskId],
+    is_forced: &dyn Fn(TaskId) -> bool,
+    supply: &Supply<'_>,
 ) -> Result<Planned, PlanError> {
     let stages = loaded.pipeline.stages();
     let workspace = project.workspace();
@@ -103,20 +126,50 @@ pub fn make_plan(
         .collect::<Result<_, CacheError>>()?;
 
     let extras = Extras::gather(project, loaded, &workspace, &locks);
-    let memory = CacheMemory { cache: &project.cache, state: &project.state };
-    let plan = plan(&PlanInput {
-        stages,
-        graph: loaded.pipeline.graph(),
-        codes: &loaded.codes,
-        params: &loaded.params,
-        locks: &locks,
-        extras: &extras,
-        selected,
-        is_forced,
-        on_disk: &|path| contents[*numbers.get(path)?],
-        memory: &memory,
-    })
-    .map_err(PlanError::MissingDeps)?;
+    let on_disk = |path: &str| contents[*numbers.get(path)?];
+    let plan_with = |memory: &dyn Memory| {
+        plan(&PlanInput {
+            stages,
+            graph: loaded.pipeline.graph(),
+            codes: &loaded.codes,
+            params: &loaded.params,
+            locks: &locks,
+            extras: &extras,
+            selected,
+            is_forced,
+            on_disk: &on_disk,
+            memory,
+        })
+        .map_err(PlanError::MissingDeps)
+    };
+    let mut plan = plan_with(&CacheMemory { cache: &project.cache, state: &project.state })?;
+    let would_run = |plan: &Plan| {
+        let runs = |stage: &StagePlan| {
+            matches!(stage.decision, Decision::Run | Decision::MayRun) && !is_forced(stage.task)
+        };
+        plan.stages.iter().any(runs)
+    };
+    if supply.has_remote() && would_run(&plan) {
+        let kept = plan.stages.iter().filter(|stage| stage.decision != Decision::Keep);
+        supply.want(
+            kept.flat_map(|stage| match &locks[stage.task.index()] {
+                Found::Usable(lock) => lock.outs(),
+                _ => &[],
+            })
+            .filter(|out| on_disk(&out.path) != Some(out.content))
+            .map(|out| out.content),
+        );
+        supply.ask_wanted();
+        for _ in 0..MAX_ROUNDS {
+            plan = plan_with(&supply.while_planning())?;
+            if !supply.ask_wanted() {
+                break;
+            }
+        }
+        if let Some(problem) = supply.failure() {
+            return Err(PlanError::Remote(problem));
+        }
+    }
     if plan.is_idle() && selected.len() == stages.len() {
         let names = || selected.iter().map(|task| stages[task.index()].name.as_str());
         let lock_paths: Vec<String> = names().map(lock_path).collect();

@@ -100,6 +100,9 @@ pub enum StageFailure {
         /// The dependency, relative to the project.
         path: String,
     },
+    /// The remote had to answer and did not.
+    #[error("{0}")]
+    Remote(String),
     /// Another process runs the stage.
     #[error("another process runs it{}", .pid.map(|pid| format!(": {pid}")).unwrap_or_default())]
     Held {

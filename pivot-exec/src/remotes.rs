@@ -110,18 +110,21 @@ pub fn open_remote<'p>(
     jobs: Option<NonZeroUsize>,
     interrupt: Interrupt,
 ) -> Result<(String, Indexed<'p>), RemoteChoiceError> {
+    let options = RemoteOptions { jobs, interrupt, ..RemoteOptions::default() };
+    open_remote_with(project, name, options)
+}
+
+/// The same with `options`, to which what the configuration says is added.
+pub(crate) fn open_remote_with<'p>(
+    project: &'p OpenProject,
+    name: Option<&str>,
+    options: RemoteOptions,
+) -> Result<(String, Indexed<'p>), RemoteChoiceError> {
     let (name, settings) = choose_remote(&project.config, name)?;
     let url = RemoteUrl::parse(&settings.url)
         .map_err(|source| RemoteChoiceError::Url { name: name.to_owned(), source })?;
     let RemoteConfig { endpoint_url, region, profile, .. } = settings.clone();
-    let options = RemoteOptions {
-        endpoint_url,
-        region,
-        profile,
-        jobs,
-        interrupt,
-        ..RemoteOptions::default()
-    };
+    let options = RemoteOptions { endpoint_url, region, profile, ..options };
     let remote = pivot_remote::open_with(&url, &options, project.root())
         .map_err(|source| RemoteChoiceError::Open { name: name.to_owned(), source })?;
     Ok((name.to_owned(), Indexed::new(remote, &project.state)))

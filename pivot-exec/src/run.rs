@@ -14,7 +14,7 @@ use crate::capacity::{Capacities, CapacityError};
 use crate::config::Durability;
 use crate::execution::{Execution, Jobs};
 use crate::extras::Extras;
-use crate::facts::{CacheMemory, Planned};
+use crate::facts::Planned;
 use crate::load::Loaded;
 use crate::outcome::{Event, Outcome, Summary};
 use crate::outputs::Site;
@@ -22,6 +22,7 @@ use crate::plan::{Decision, Plan};
 use crate::project::OpenProject;
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::StageRunner;
+use crate::supply::Supply;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -75,6 +76,21 @@ pub fn run(
     options: &RunOptions,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, RunError> {
+    run_with(project, loaded, planned, options, &Supply::local(project), on_event)
+}
+
+/// The same with outputs from where the plan took them into account.
+///
+/// # Errors
+/// As [`run`](run()).
+pub fn run_with(
+    project: &OpenProject,
+    loaded: &Loaded,
+    planned: Planned,
+    options: &RunOptions,
+    supply: &Supply<'_>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Summary, RunError> {
     let started = Instant::now();
     let Planned { plan, extras, .. } = planned;
     let is_idle = plan.is_idle();
@@ -88,7 +104,7 @@ pub fn run(
             let text = "waiting for `pivot gc`, which removes objects".to_owned();
             on_event(Event::Notice { text });
         });
-        execute(project, loaded, &plan, &extras, options, on_event)?
+        execute(project, loaded, &plan, &extras, options, supply, on_event)?
     };
     let outcomes = plan.stages.iter().map(|stage| {
         let left = if is_idle { Outcome::Unchanged } else { Outcome::NotStarted };
@@ -106,6 +122,9 @@ pub fn run(
             on_event(Event::Notice { text: format!("the disk may not have all yet: {error}") });
         }
     }
+    for text in supply.take_notices() {
+        on_event(Event::Notice { text });
+    }
     project.state.flush();
     Ok(Summary { outcomes, interrupted, elapsed: started.elapsed() })
 }
@@ -116,6 +135,7 @@ fn execute(
     plan: &Plan,
     extras: &Extras,
     options: &RunOptions,
+    supply: &Supply<'_>,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<(HashMap<TaskId, Outcome>, Option<Interrupt>), RunError> {
     let system = |action| move |source| RunError::System { action, source };
@@ -132,8 +152,7 @@ fn execute(
         workspace: &workspace,
         mode: project.config.cache.checkout_mode.into(),
     };
-    let memory = CacheMemory { cache: &project.cache, state: &project.state };
-    let stages = StageRunner { project, loaded, site, extras, memory: &memory };
+    let stages = StageRunner { project, loaded, site, extras, supply };
     // What processes that died have left half-written; nobody waits for it or misses it.
     project.cache.sweep_temporary();
     let _ = project.locks.sweep_temporary();

@@ -21,6 +21,7 @@ use crate::outputs::{Incident, Site, check_inside};
 use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
+use crate::supply::Source;
 use crate::worker::ExtraFrame;
 
 /// What the halves share: one for the whole run.
@@ -30,7 +31,7 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) loaded: &'a Loaded,
     pub(crate) site: Site<'a>,
     pub(crate) extras: &'a Extras,
-    pub(crate) memory: &'a (dyn crate::plan::Memory + Sync),
+    pub(crate) supply: &'a dyn Source,
 }
 
 /// What `begin` found to do.
@@ -98,7 +99,7 @@ impl StageRunner<'_> {
         let name = |task: TaskId| self.stage(task).name.to_string();
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
-        if let (Decision::Keep, causes) = decide(&facts, self.memory, &name) {
+        if let (Decision::Keep, causes) = decide(&facts, self.supply, &name) {
             return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
         }
         let guards = self.project.root().join(".pivot/run");
@@ -113,9 +114,12 @@ impl StageRunner<'_> {
         // Whoever held the guard before may just have done the work.
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
-        let (decision, causes) = decide(&facts, self.memory, &name);
+        let (decision, causes) = decide(&facts, self.supply, &name);
         if decision != Decision::Keep {
             self.check_outputs_are_inside(stage)?;
+            if let Some(problem) = self.supply.failure() {
+                return Err(StageFailure::Remote(problem));
+            }
         }
         let recorded = |path: &str| match &lock {
             Found::Usable(lock) => lock.out(path),
@@ -153,6 +157,7 @@ impl StageRunner<'_> {
             let recorded = recorded(path);
             match (&out.kind, recorded) {
                 (OutKind::Incremental, Some(previous)) => {
+                    self.supply.bring(&[Artifact::new(path, previous)])?;
                     self.site.restore(path, &previous, CheckoutMode::Copy, set_aside)?;
                 }
                 _ => self.site.clear(path, recorded.as_ref(), set_aside)?,
@@ -180,6 +185,7 @@ impl StageRunner<'_> {
         outs: &[Artifact],
         set_aside: &mut Vec<Incident>,
     ) -> Result<(), StageFailure> {
+        self.supply.bring(outs)?;
         for artifact in outs {
             let out = stage.outs.iter().find(|out| out.path.as_str() == artifact.path);
             // People edit metrics, and stages append to incremental outputs: both are theirs.

@@ -36,6 +36,7 @@ mod run;
 mod safety;
 mod selection;
 mod sharing;
+mod sharing_runs;
 mod show;
 mod state;
 mod support;

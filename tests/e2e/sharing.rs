@@ -22,7 +22,7 @@ const PIPELINE: &str = "stages:\n\
     \x20   metrics: [report.txt]\n";
 
 /// A project that has run, with a remote in a directory beside it that does not exist yet.
-fn ran_project() -> Project {
+pub(crate) fn ran_project() -> Project {
     let project = project().file("pivot.yaml", PIPELINE).file("data.txt", "some data\n");
     project.pivot("run").succeeds();
     assert_eq!(project.ran(), ["prepare", "report", "train"]);
@@ -31,7 +31,7 @@ fn ran_project() -> Project {
 }
 
 /// A colleague's clone: what git has, with the same remote.
-fn clone_of(project: &Project) -> Project {
+pub(crate) fn clone_of(project: &Project) -> Project {
     let machine_only = [
         ".pivot/cache",
         ".pivot/state.lmdb",
@@ -50,12 +50,12 @@ fn clone_of(project: &Project) -> Project {
     clone
 }
 
-fn objects(project: &Project, dir: &str) -> usize {
+pub(crate) fn objects(project: &Project, dir: &str) -> usize {
     project.files_in(&format!("{dir}/files")).len()
 }
 
 /// Where the object of an output lies below a cache or a remote.
-fn object_of(project: &Project, stage: &str, path: &str) -> PathBuf {
+pub(crate) fn object_of(project: &Project, stage: &str, path: &str) -> PathBuf {
     let lock = project.lock(stage);
     let rest = lock.split("outs:").nth(1).unwrap();
     let rest = rest.split(&format!("path: {path},")).nth(1).unwrap();
@@ -63,7 +63,7 @@ fn object_of(project: &Project, stage: &str, path: &str) -> PathBuf {
     PathBuf::from("files").join(&hash[..2]).join(&hash[2..16])
 }
 
-fn damage(path: PathBuf, bytes: &[u8]) {
+pub(crate) fn damage(path: PathBuf, bytes: &[u8]) {
     fs::remove_file(&path).unwrap();
     fs::write(path, bytes).unwrap();
 }

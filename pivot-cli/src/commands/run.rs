@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use pivot_exec::{
-    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, RunOptions, Summary, TaskId,
+    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, RunOptions, Summary, Supply,
+    TaskId,
 };
 use pivot_lock::words;
 use serde_json::json;
@@ -55,12 +57,36 @@ pub(crate) struct Arguments {
     /// repeated [default: what the configuration says, or the machine has]
     #[arg(long = "resource", value_name = "NAME=AMOUNT", value_parser = resource)]
     resources: Vec<(String, u64)>,
+    /// Whether outputs are taken from the default remote instead of running stages
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Pull::Auto)]
+    pull: Pull,
     /// Show all that the stages print
     #[arg(long)]
     show_output: bool,
     /// Print JSON: one object a line for a run, one document with -n or --explain
     #[arg(long)]
     json: bool,
+}
+
+/// Whether outputs are taken from a remote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pull {
+    /// If there is a default remote; one that does not answer only costs a warning.
+    Auto,
+    /// Never.
+    Never,
+    /// Always; a remote that does not answer is a failure.
+    Always,
+}
+
+impl From<Pull> for pivot_exec::Pull {
+    fn from(pull: Pull) -> Self {
+        match pull {
+            Pull::Auto => Self::Auto,
+            Pull::Never => Self::Never,
+            Pull::Always => Self::Always,
+        }
+    }
 }
 
 /// How stages are executed.
@@ -116,15 +142,19 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let reach = if arguments.single_stage { Reach::Alone } else { Reach::WithUpstream };
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
     let is_forced = |_: TaskId| arguments.force;
-    let planned = pivot_exec::make_plan(&project, &loaded, &selected, &is_forced)
+    let supply = Supply::new(&project, arguments.pull.into())?;
+    let planned = pivot_exec::make_plan_with(&project, &loaded, &selected, &is_forced, &supply)
         .map_err(|error| project::plan_report(error, &loaded))?;
+    if arguments.dry_run || arguments.explain {
+        project::warn_of(&supply.take_notices());
+    }
     project::warn_of_unusable_locks(&loaded, &planned);
     if arguments.explain || arguments.dry_run {
         project.state.flush();
         show::plan(&loaded, &planned, arguments.explain, arguments.json);
         return Ok(Exit::Done);
     }
-    execute(arguments, &project, &loaded, planned)
+    execute(arguments, &project, &loaded, planned, &supply)
 }
 
 fn execute(
@@ -132,6 +162,7 @@ fn execute(
     project: &OpenProject,
     loaded: &Loaded,
     planned: Planned,
+    supply: &Supply<'_>,
 ) -> Result<Exit, Report> {
     let jobs = arguments.jobs.or(project.config.core.jobs);
     let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
@@ -148,7 +179,7 @@ fn execute(
         resources: arguments.resources.iter().cloned().collect(),
     };
     let mut progress = Progress::new(arguments.show_output);
-    let summary = pivot_exec::run(project, loaded, planned, &options, &mut |event| {
+    let summary = pivot_exec::run_with(project, loaded, planned, &options, supply, &mut |event| {
         if arguments.json {
             if let Some(event) = event_json(&event, arguments.show_output) {
                 output::json_line(&event);
@@ -157,6 +188,10 @@ fn execute(
             progress.show(&event);
         }
     })?;
+    if let (Some((name, objects, bytes)), false) = (supply.fetched(), arguments.json) {
+        let objects = show::transfer::objects(objects);
+        output::note(&format!("note: {objects} fetched from `{name}` ({})", HumanBytes(bytes)));
+    }
     let exit = match summary.interrupted {
         Some(signal) => Exit::Interrupted { signal: signal.number() },
         None if summary.is_success() => Exit::Done,

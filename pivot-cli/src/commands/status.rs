@@ -23,8 +23,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let loaded = project::load(global, &project, &[])?;
     let reach = pivot_exec::Reach::WithUpstream;
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
-    let planned = pivot_exec::make_plan(&project, &loaded, &selected, &|_| false)
+    // As `pivot run` would decide, so the same remote is asked.
+    let supply = pivot_exec::Supply::new(&project, pivot_exec::Pull::Auto)?;
+    let planned = pivot_exec::make_plan_with(&project, &loaded, &selected, &|_| false, &supply)
         .map_err(|error| project::plan_report(error, &loaded))?;
+    project::warn_of(&supply.take_notices());
     project::warn_of_unusable_locks(&loaded, &planned);
     project.state.flush();
     show::plan(&loaded, &planned, arguments.explain, arguments.json);

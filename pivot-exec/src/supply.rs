@@ -1,0 +1,321 @@
+//! Where a run gets outputs from that it need not make: the cache, and behind it a remote.
+//!
+//! The remote is only asked for what would otherwise be executed, in batches while planning and
+//! one by one while running. One that does not answer is asked no more: the run goes on without.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use pivot_cache::{Content, ObjectId};
+use pivot_lock::Artifact;
+use pivot_remote::{Indexed, Interrupt, RecordKey, Remote, RemoteError, RemoteOptions};
+
+use crate::outcome::StageFailure;
+use crate::plan::Memory;
+use crate::project::OpenProject;
+use crate::remotes::{RemoteChoiceError, choose_remote, open_remote_with};
+use crate::run_cache::{self, RunKey};
+
+/// Whether a run asks a remote for outputs before it executes anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// If there is a default remote; one that does not answer only costs a warning.
+    #[default]
+    Auto,
+    /// No.
+    Never,
+    /// Yes, and a remote that does not answer is a failure.
+    Always,
+}
+
+/// What a run may take instead of making it.
+#[derive(Debug)]
+pub struct Supply<'p> {
+    project: &'p OpenProject,
+    /// How the remote is opened, if there is one.
+    options: Option<RemoteOptions>,
+    /// Opened by the first question; `None` if that failed.
+    remote: OnceLock<Option<(String, Indexed<'p>)>>,
+    interrupt: Interrupt,
+    is_must: bool,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What the remote answered.
+    there: HashMap<ObjectId, bool>,
+    runs: HashMap<[u8; 16], Option<Vec<Artifact>>>,
+    /// What planning would have liked to know.
+    wanted: HashSet<ObjectId>,
+    wanted_runs: HashMap<[u8; 16], RunKey>,
+    /// Why the remote is not asked any more.
+    trouble: Option<String>,
+    notices: Vec<String>,
+    moved: u64,
+    moved_bytes: u64,
+}
+
+impl<'p> Supply<'p> {
+    /// Only the cache.
+    pub fn local(project: &'p OpenProject) -> Self {
+        let (interrupt, known) = (Interrupt::default(), Mutex::default());
+        let (options, remote) = (None, OnceLock::new());
+        Self { project, options, remote, interrupt, is_must: false, known }
+    }
+
+    /// The cache and, as `pull` says, the default remote. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// With [`Pull::Always`], when there is no default remote that can be used.
+    pub fn new(project: &'p OpenProject, pull: Pull) -> Result<Self, RemoteChoiceError> {
+        let mut supply = Self::local(project);
+        let has_default = project.config.default_remote.is_some();
+        if pull == Pull::Never || (pull == Pull::Auto && !has_default) {
+            return Ok(supply);
+        }
+        supply.is_must = pull == Pull::Always;
+        let mut options =
+            RemoteOptions { interrupt: supply.interrupt.clone(), ..RemoteOptions::default() };
+        if pull == Pull::Auto {
+            // Running is the alternative: nobody waits long for a server that is not there.
+            options.connect_timeout = Duration::from_secs(5);
+            options.retries = 1;
+        }
+        if supply.is_must {
+            choose_remote(&project.config, None)?;
+        }
+        supply.options = Some(options);
+        Ok(supply)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The remote, unless it is not to be asked any more.
+    fn remote(&self) -> Option<&Indexed<'p>> {
+        let options = self.options.as_ref()?;
+        let opened = self.remote.get_or_init(|| {
+            match open_remote_with(self.project, None, options.clone()) {
+                Ok(remote) => Some(remote),
+                Err(error) => {
+                    self.give_up(&error);
+                    None
+                }
+            }
+        });
+        let (_, remote) = opened.as_ref()?;
+        let is_silent = self.known().trouble.is_some() || self.interrupt.is_set();
+        (!is_silent).then_some(remote)
+    }
+
+    pub(crate) fn has_remote(&self) -> bool {
+        self.options.is_some()
+    }
+
+    fn give_up(&self, error: &dyn std::error::Error) {
+        let mut known = self.known();
+        if known.trouble.is_some() || self.interrupt.is_set() {
+            return;
+        }
+        let mut text = format!("the default remote cannot be asked: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        if !self.is_must {
+            let notice = format!("{text}; stages run here instead of being pulled");
+            known.notices.push(notice);
+        }
+        known.trouble = Some(text);
+    }
+
+    /// What the user should know and has not been told.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut self.known().notices)
+    }
+
+    /// How many objects came from the remote and how many bytes those have, with its name.
+    pub fn fetched(&self) -> Option<(&str, u64, u64)> {
+        let (name, _) = self.remote.get()?.as_ref()?;
+        let known = self.known();
+        (known.moved > 0).then_some((name.as_str(), known.moved, known.moved_bytes))
+    }
+
+    /// The same for a plan, which asks in batches: what is not known counts as not there, and is
+    /// taken down.
+    pub(crate) fn while_planning(&self) -> WhilePlanning<'_, 'p> {
+        WhilePlanning(self)
+    }
+
+    /// Takes down that the plan will want to know about these.
+    pub(crate) fn want(&self, contents: impl Iterator<Item = Content>) {
+        let contents = contents.filter(|content| !self.project.cache.holds(content));
+        let ids: Vec<_> = contents.map(|content| content.id).collect();
+        self.known().wanted.extend(ids);
+    }
+
+    /// Asks for all that was taken down; whether something was learned that changes a plan.
+    pub(crate) fn ask_wanted(&self) -> bool {
+        let (mut ids, runs) = {
+            let mut known = self.known();
+            let known = &mut *known;
+            let (wanted, runs) =
+                (std::mem::take(&mut known.wanted), std::mem::take(&mut known.wanted_runs));
+            let ids = wanted.into_iter().filter(|id| !known.there.contains_key(id));
+            (ids.collect::<Vec<_>>(), runs)
+        };
+        ids.sort_unstable();
+        let found_runs = self.ask_runs(runs.into_values().collect());
+        let found = self.ask(&ids);
+        found_runs || found
+    }
+
+    fn ask(&self, ids: &[ObjectId]) -> bool {
+        let Some(remote) = self.remote().filter(|_| !ids.is_empty()) else { return false };
+        match remote.present(ids) {
+            Ok(there) => {
+                let found = !there.is_empty();
+                let mut known = self.known();
+                known.there.extend(ids.iter().map(|id| (*id, there.binary_search(id).is_ok())));
+                found
+            }
+            Err(error) => {
+                self.give_up(&error);
+                false
+            }
+        }
+    }
+
+    fn ask_runs(&self, keys: Vec<RunKey>) -> bool {
+        let Some(remote) = self.remote().filter(|_| !keys.is_empty()) else { return false };
+        let by_id: HashMap<RecordKey, &RunKey> =
+            keys.iter().map(|key| (RecordKey::from_digest(&key.digest()), key)).collect();
+        let ids: Vec<RecordKey> = by_id.keys().cloned().collect();
+        let mut answers: HashMap<[u8; 16], Option<Vec<Artifact>>> =
+            keys.iter().map(|key| (key.digest(), None)).collect();
+        let mut found = false;
+        for (id, answer) in remote.get_records(&ids) {
+            let Some(key) = by_id.get(&id) else { continue };
+            match answer {
+                Ok(bytes) => {
+                    // What does not fit the key is somebody's mistake or malice: no record.
+                    let outs = run_cache::parse_record(key, &bytes);
+                    found |= outs.is_some();
+                    answers.insert(key.digest(), outs);
+                }
+                Err(RemoteError::CorruptRecord { .. }) => {}
+                Err(error) => self.give_up(&error),
+            }
+        }
+        self.known().runs.extend(answers);
+        found
+    }
+}
+
+/// What a stage of a run asks; [`Supply`] without what it borrows.
+pub(crate) trait Source: Memory + Sync {
+    /// Why the run must not go on: the remote had to answer and did not.
+    fn failure(&self) -> Option<String>;
+
+    /// Asks no more, and breaks off what is on its way.
+    fn interrupt(&self);
+
+    /// Brings what the cache lacks of `outs`. What cannot be had is still missing afterwards.
+    ///
+    /// # Errors
+    /// When the run was interrupted meanwhile, or the remote had to answer and did not.
+    fn bring(&self, outs: &[Artifact]) -> Result<(), StageFailure>;
+}
+
+impl Source for Supply<'_> {
+    fn failure(&self) -> Option<String> {
+        if self.is_must { self.known().trouble.clone() } else { None }
+    }
+
+    fn interrupt(&self) {
+        self.interrupt.set();
+    }
+
+    fn bring(&self, outs: &[Artifact]) -> Result<(), StageFailure> {
+        let cache = &self.project.cache;
+        let lacking: Vec<Content> =
+            outs.iter().map(|out| out.content).filter(|content| !cache.holds(content)).collect();
+        let Some(remote) = self.remote().filter(|_| !lacking.is_empty()) else { return Ok(()) };
+        let summary = pivot_remote::fetch_contents(cache, remote, &lacking, &mut |_| {});
+        {
+            let mut known = self.known();
+            known.moved += summary.moved;
+            known.moved_bytes += summary.moved_bytes;
+            for (id, error) in &summary.failed {
+                known.there.insert(*id, false);
+                if !matches!(error, RemoteError::Interrupted) {
+                    known.notices.push(format!("object {id} cannot be pulled: {error}"));
+                }
+            }
+        }
+        if self.interrupt.is_set() && !summary.failed.is_empty() {
+            return Err(StageFailure::Cancelled);
+        }
+        if self.is_must
+            && let Some((id, error)) = summary.failed.first()
+        {
+            return Err(StageFailure::Remote(format!("object {id} cannot be pulled: {error}")));
+        }
+        Ok(())
+    }
+}
+
+impl Memory for Supply<'_> {
+    fn holds(&self, content: &Content) -> bool {
+        if self.project.cache.holds(content) {
+            return true;
+        }
+        let answer = self.known().there.get(&content.id).copied();
+        answer.unwrap_or_else(|| self.ask(&[content.id]))
+    }
+
+    fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>> {
+        if let Some(outs) = run_cache::look_up(&self.project.state, key) {
+            return Some(outs);
+        }
+        if !self.known().runs.contains_key(&key.digest()) {
+            self.ask_runs(vec![key.clone()]);
+        }
+        self.known().runs.get(&key.digest()).cloned().flatten()
+    }
+}
+
+/// See [`Supply::while_planning`].
+pub(crate) struct WhilePlanning<'s, 'p>(&'s Supply<'p>);
+
+impl Memory for WhilePlanning<'_, '_> {
+    fn holds(&self, content: &Content) -> bool {
+        if self.0.project.cache.holds(content) {
+            return true;
+        }
+        let mut known = self.0.known();
+        let answer = known.there.get(&content.id).copied();
+        if answer.is_none() {
+            known.wanted.insert(content.id);
+        }
+        answer.unwrap_or(false)
+    }
+
+    fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>> {
+        if let Some(outs) = run_cache::look_up(&self.0.project.state, key) {
+            return Some(outs);
+        }
+        let mut known = self.0.known();
+        match known.runs.get(&key.digest()) {
+            Some(answer) => answer.clone(),
+            None => {
+                known.wanted_runs.insert(key.digest(), key.clone());
+                None
+            }
+        }
+    }
+}
