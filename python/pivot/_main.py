@@ -24,6 +24,7 @@ from pivot._protocol import Channel, ChannelClosed, Message, hello
 from pivot._run import flush_streams, run_stage
 
 _exit_now = os._exit
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main() -> None:
@@ -73,7 +74,9 @@ def _answer_inspect(request: Message) -> Message:
     root: str = request["root"]
     try:
         session = _set_up(request, observe=False)
-        return inspect_project(request, session)
+        answer = inspect_project(request, session)
+        session.keep_compiled()
+        return answer
     except PivotError as error:
         return {"type": "failed", "error": failed(error, root)}
     except BaseException as error:
@@ -125,6 +128,8 @@ def _set_up(request: Message, *, observe: bool) -> Session:
         [folder for folder in roots if folder != root],
         observe=observe,
         packages=settings.get("packages") or "exact",
+        # Beside the package: as private as that, made by it and swept with it.
+        compiled=os.path.join(os.path.dirname(_PACKAGE), "code"),
     )
     session.start()
     return session

@@ -27,7 +27,7 @@ from ._syntax import nodes_form
 if TYPE_CHECKING:
     from ._graph import Graph
 
-__all__ = ["Effects"]
+__all__ = ["Effects", "may_act"]
 
 PROCESS = "process"
 ENVIRONMENT = "environment"
@@ -303,7 +303,7 @@ class Effects:
             source = self.graph.sources.of_module(name)
             known = []
             if source is not None and name in sys.modules:
-                statements = source.statements()
+                statements = source.acting_statements()
                 if source.unparsed:
                     digest = source.digest.encode()
                     known.append(_Effect(digest, (), frozenset({PROCESS}), 1))
@@ -316,6 +316,8 @@ class Effects:
 
     def _effect(self, module: str, statement: Statement, mode: Mode) -> _Effect | None:
         node = statement.node
+        if not may_act(node):
+            return None
         decorated: str | None = None
         binding = bool(statement.binds)
         nodes: list[ast.AST]
@@ -485,6 +487,22 @@ class Effects:
             known = frozenset("module " + name.lstrip("_") for name in met)
             self._reach_of_module[top] = known
         return known
+
+
+def may_act(node: ast.stmt) -> bool:
+    """Whether a statement can have an effect at all, by its syntax alone."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return bool(node.decorator_list)
+    if isinstance(node, ast.Expr):
+        return _has_call(node.value)
+    if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
+            return True
+        return node.value is not None and _has_call(node.value)
+    if isinstance(node, ast.Delete):
+        return not all(isinstance(target, ast.Name) for target in node.targets)
+    return False
 
 
 def _is_verb(dotted: str) -> bool:

@@ -7,11 +7,15 @@ between can make the fingerprint describe other code than what was executed.
 
 from __future__ import annotations
 
+import builtins
 import sys
 from importlib.machinery import SourceFileLoader
 from os.path import abspath
 from types import CodeType
+from typing import Any
 
+from ._compiled import Compiled
+from ._hashing import content_hash
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import stat_tuple
 from ._roots import Roots
@@ -20,17 +24,21 @@ from ._source import Source
 __all__ = ["Sources"]
 
 _original_get_code = SourceFileLoader.get_code
+_original_parts = (SourceFileLoader.source_to_code, SourceFileLoader.get_data, compile)
 
 
 class Sources:
     """Every user file whose code was loaded in this process."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, compiled: Compiled | None = None) -> None:
         self.roots = roots
+        self.compiled = compiled
         self.by_path: dict[str, Source] = {}
         self.by_module: dict[str, Source] = {}
         self.importers: dict[str, set[str]] = {}
         """Module name -> user modules whose top-level code first imported it."""
+        self.fresh: list[Source] = []
+        """Those that had to be compiled."""
         self._earlier: list[Source] = []
 
     def install(self) -> None:
@@ -43,8 +51,18 @@ class Sources:
                 return _original_get_code(self, fullname)
             before = stat_tuple(path)
             data = self.get_data(path)
-            code = self.source_to_code(data, path)
-            sources.add(fullname, path, data, code).stat = before
+            digest, outline = content_hash(data), None
+            # A loader of the user's may make other code of the same text.
+            plain = type(self) is SourceFileLoader and _is_plain() and sources.compiled is not None
+            known = sources.compiled.read(path, data, digest) if plain else None
+            if known is not None:
+                code, outline = known
+            else:
+                code = self.source_to_code(data, path)
+            source = sources.add(fullname, path, data, code, digest, outline)
+            source.stat = before
+            if plain and known is None and source.code is code:
+                sources.fresh.append(source)
             return code
 
         SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
@@ -54,9 +72,33 @@ class Sources:
         """Give the interpreter its own loader back."""
         SourceFileLoader.get_code = _original_get_code  # type: ignore[method-assign]
 
-    def add(self, name: str, path: str, data: bytes, code: CodeType) -> Source:
+    def keep(self) -> None:
+        """Keep what was compiled, for the processes that come after."""
+        if self.compiled is None or not self.fresh:
+            return
+        # Only here: where nothing was compiled, nothing of it is needed.
+        from ._outline import outline_of
+
+        for source in self.fresh:
+            try:
+                outline = outline_of(source)
+            except RecursionError:
+                continue
+            self.compiled.write(source.path, source.data, source.digest, source.code, outline)
+        self.fresh.clear()
+        self.compiled.sweep()
+
+    def add(
+        self,
+        name: str,
+        path: str,
+        data: bytes,
+        code: CodeType,
+        digest: str | None = None,
+        outline: tuple[Any, ...] | None = None,
+    ) -> Source:
         """Remember the bytes and the code of one module."""
-        source = Source(path, data, code, name)
+        source = Source(path, data, code, name, digest, outline)
         previous = self.by_path.get(path)
         if previous is not None:
             if previous.data == data:
@@ -110,6 +152,12 @@ class Sources:
             if isinstance(file, str):
                 source = self.by_path.get(file) or self.read(file)
         return source
+
+
+def _is_plain() -> bool:
+    """Whether Python's own loader still compiles as it does."""
+    now = (SourceFileLoader.source_to_code, SourceFileLoader.get_data, builtins.compile)
+    return all(one is other for one, other in zip(now, _original_parts, strict=True))
 
 
 def _importing_module(known: dict[str, Source]) -> str | None:

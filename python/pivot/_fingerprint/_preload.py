@@ -9,12 +9,16 @@ import sys
 
 from ._loader import Sources
 from ._roots import Roots
+from ._source import Source, all_statements
 
-__all__ = ["preload"]
+__all__ = ["imports_ahead", "preload"]
 
 _SETTERS = frozenset(
     "putenv unsetenv addsitedir setdefault update pop clear insert append extend".split()
 )
+
+# Without one of these, a text cannot do what `_prepares_imports` looks for.
+_WORDS = (b"environ", b"putenv", b"unsetenv", b"meta_path", b"sys", b"addsitedir", b"load_dotenv")
 
 # They start threads when they are imported or first asked for a device: a fork would hang.
 _NEVER = frozenset({"tensorflow", "jax", "jaxlib"})
@@ -29,14 +33,28 @@ def preload(sources: Sources, roots: Roots) -> list[str]:
     """
     written: dict[str, None] = {}
     for _, source in sorted(sources.by_path.items()):
-        for node in ast.walk(source.tree):
-            if _prepares_imports(node):
-                return []
-            if isinstance(node, ast.Import):
-                written.update((alias.name, None) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                written.update((f"{node.module}:{alias.name}", None) for alias in node.names)
+        outline = source.outline
+        names = imports_ahead(source) if outline is None else outline.ahead
+        if names is None:
+            return []
+        written.update(dict.fromkeys(names))
     return [name for name in written if _is_installed(name.partition(":")[0], roots)]
+
+
+def imports_ahead(source: Source) -> list[str] | None:
+    """The absolute imports in a file; None where it may prepare what is imported after it."""
+    written: dict[str, None] = {}
+    # Imports are statements: expressions matter only where the text has a word that could.
+    suspect = not source.data.isascii() or any(word in source.data for word in _WORDS)
+    nodes = ast.walk(source.tree) if suspect else all_statements(source.tree)
+    for node in nodes:
+        if suspect and _prepares_imports(node):
+            return None
+        if isinstance(node, ast.Import):
+            written.update((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            written.update((f"{node.module}:{alias.name}", None) for alias in node.names)
+    return list(written)
 
 
 def _prepares_imports(node: ast.AST) -> bool:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from ._commands import Commands
+from ._compiled import Compiled
 from ._extras import extras
 from ._graph import Graph
 from ._loader import Sources
@@ -33,7 +34,8 @@ class Session:
     """Loads a pipeline's modules, and tells what each stage's code is.
 
     Start it before any module of the user is imported. With ``observe`` it serves a run instead:
-    it notes which code started and what was read.
+    it notes which code started and what was read. ``compiled`` is a folder of this user's for what
+    was compiled; see `_compiled`.
     """
 
     def __init__(
@@ -43,9 +45,10 @@ class Session:
         *,
         observe: bool = False,
         packages: str = "exact",
+        compiled: str | None = None,
     ) -> None:
         self.roots = Roots(root, extra_roots)
-        self._sources = Sources(self.roots)
+        self._sources = Sources(self.roots, None if compiled is None else Compiled(compiled))
         self._recorder = Recorder(self.roots)
         self._observer = (
             Observer(self.roots, self._recorder, self._sources.by_path) if observe else None
@@ -120,6 +123,7 @@ class Session:
         if self._began is None:
             raise RuntimeError("the session was not started")
         with self._pristine.restored():
+            gc.freeze()  # what there is now stays, and is not walked
             gc.enable()
             return self._witness(self._began)
 
@@ -149,6 +153,12 @@ class Session:
         """The installed modules that a process for this pipeline's stages may import ahead."""
         with self._pristine.restored():
             return preload(self._sources, self.roots)
+
+    def keep_compiled(self) -> None:
+        """Keep what was compiled for the processes that come after; nothing is recorded then."""
+        self._recorder.on = False
+        with self._pristine.restored():
+            self._sources.keep()
 
     def sources(self) -> dict[str, str]:
         """Project-relative path -> content hash of each user file that was executed."""

@@ -8,6 +8,7 @@ by ``exec`` is never mistaken for the text at its line number.
 from __future__ import annotations
 
 import ast
+import bisect
 import sys
 from collections.abc import Iterable, Iterator
 from types import CodeType
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from ._hashing import content_hash
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
-__all__ = ["FunctionNode", "Imported", "Source", "Statement"]
+__all__ = ["FunctionNode", "Imported", "Outline", "Source", "Statement"]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 # The interpreter compiles longer expressions than it gives trees for.
@@ -43,14 +44,48 @@ class Statement(NamedTuple):
     touches: frozenset[str]
 
 
+class Outline(NamedTuple):
+    """Where things stand in a file; see `_outline`. Everything in it is plain data."""
+
+    parts: list[tuple[int, int]]
+    """First and last line of each part of the top level, in order and without gaps."""
+    definers: dict[str, int]
+    """Name -> the part with the top level's last definition of it."""
+    binders: dict[str, list[int]]
+    """Name -> the parts with statements that bind it or act on its object."""
+    lines: dict[str, int]
+    """Name -> the line that binds it last."""
+    acting: list[int]
+    """The parts with statements that may have an effect beside binding names."""
+    by_name: dict[str, list[Any]]
+    stars: list[Any]
+    every: list[Any]
+    late: dict[str, list[Any]]
+    ahead: list[str] | None
+    """What may be imported ahead; None where nothing may."""
+
+
 class Source:
     """The text of one user file and what was compiled from it."""
 
-    def __init__(self, path: str, data: bytes, code: CodeType, name: str | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        data: bytes,
+        code: CodeType,
+        name: str | None,
+        digest: str | None = None,
+        outline: tuple[Any, ...] | None = None,
+    ) -> None:
         self.path = path
         self.data = data
         self.name = name
-        self.digest = content_hash(data)
+        self.digest = digest or content_hash(data)
+        self.outline = None if outline is None else Outline(*outline)
+        """What is known of the file without its syntax tree; None where that has to be parsed."""
+        self._trees: dict[int, ast.Module] = {}
+        self._parsed_lines = 0
+        self._lines: list[bytes] | None = None
         self.unparsed = False
         """Whether the text is nested too deeply for a syntax tree, once it was asked for."""
         self.stat: list[int] | None = None
@@ -59,10 +94,12 @@ class Source:
         self._codes: dict[int, CodeType] | None = None
         self._by_place: dict[tuple[int, str], list[CodeType]] = {}
         self._tree: ast.Module | None = None
-        self._definitions: dict[tuple[int, str], ast.AST] | None = None
-        self._lambdas: dict[int, list[ast.Lambda]] | None = None
+        self._definitions: dict[tuple[int | None, int, str], ast.AST] = {}
+        self._lambdas: dict[tuple[int | None, int], list[ast.Lambda]] = {}
+        self._indexed: set[tuple[str, int | None]] = set()
         self._nodes: dict[int, FunctionNode | None] = {}
         self._statements: list[Statement] | None = None
+        self._acting: list[Statement] | None = None
         self._bindings: dict[str, list[Statement]] | None = None
         self._late: dict[str, list[Imported]] | None = None
         self._imports: tuple[dict[str, list[Imported]], list[Imported], list[Imported]] | None = (
@@ -73,6 +110,11 @@ class Source:
         """Another module object was executed from the same bytes."""
         self._modules.append(code)
         self._codes = None
+
+    @property
+    def code(self) -> CodeType:
+        """The module's code object."""
+        return self._modules[0]
 
     @property
     def tree(self) -> ast.Module:
@@ -114,13 +156,18 @@ class Source:
 
     def class_node(self, qualname: str) -> ast.ClassDef | None:
         """The last class statement with this qualified name."""
-        body: list[ast.stmt] = self.tree.body
+        body: list[ast.stmt]
+        if self.outline is None:
+            body = self.tree.body
+        else:
+            part = self.outline.definers.get(qualname.partition(".")[0])
+            body = [] if part is None else self._part(part).body
         found: ast.AST | None = None
         for part in qualname.split("."):
             if part == "<locals>":
                 continue
             found = None
-            for statement in _blocks(body):
+            for statement in statements_in(body):
                 if isinstance(statement, _DEFINITIONS) and statement.name == part:
                     found = statement
             if found is None:
@@ -131,11 +178,28 @@ class Source:
     def statements(self) -> list[Statement]:
         """The top level's simple statements and definitions, blocks flattened."""
         if self._statements is None:
-            self._statements = list(_flatten(self.tree))
+            self._statements = list(_flatten(self.tree.body))
         return self._statements
+
+    def acting_statements(self) -> list[Statement]:
+        """Those statements that may have an effect, and perhaps others."""
+        if self.outline is None:
+            return self.statements()
+        if self._acting is None:
+            parts = [self._part(part) for part in self.outline.acting]
+            self._acting = [one for part in parts for one in _flatten(part.body)]
+        return self._acting
+
+    def statements_of(self, nodes: list[ast.stmt]) -> Iterator[Statement]:
+        """Some statements of the top level, blocks flattened."""
+        return _flatten(nodes)
 
     def bindings(self, name: str) -> list[Statement]:
         """The top-level statements that bind ``name`` or act on the object it names."""
+        if self.outline is not None:
+            parts = [self._part(part) for part in self.outline.binders.get(name, ())]
+            flat = [one for part in parts for one in _flatten(part.body)]
+            return [one for one in flat if name in one.binds or name in one.touches]
         if self._bindings is None:
             self._bindings = {}
             for statement in self.statements():
@@ -145,6 +209,8 @@ class Source:
 
     def line_of(self, name: str) -> int | None:
         """The line that binds the module-level name last."""
+        if self.outline is not None:
+            return self.outline.lines.get(name)
         line = None
         for statement in self.bindings(name):
             if name in statement.binds:
@@ -153,18 +219,24 @@ class Source:
 
     def imported(self, name: str) -> list[Imported]:
         """How top-level imports bind ``name``; the last wins at run time."""
-        return self._import_tables()[0].get(name, [])
+        return self.import_tables()[0].get(name, [])
 
     def star_imports(self) -> list[Imported]:
         """The modules of ``from x import *``."""
-        return self._import_tables()[1]
+        return self.import_tables()[1]
 
     def all_imports(self) -> list[Imported]:
         """All imports that run when the module is imported."""
-        return self._import_tables()[2]
+        return self.import_tables()[2]
 
     def late_imports(self, name: str) -> list[Imported]:
         """Imports in functions that declare the name they bind ``global``."""
+        return self.late_table().get(name, [])
+
+    def late_table(self) -> dict[str, list[Imported]]:
+        """:meth:`late_imports` by name."""
+        if self._late is None and self.outline is not None:
+            self._late = {name: _imports(found) for name, found in self.outline.late.items()}
         if self._late is None:
             self._late = {}
             for function in ast.walk(self.tree):
@@ -188,13 +260,17 @@ class Source:
                                     node.module or "", node.level, alias.name, node.lineno
                                 )
                             self._late.setdefault(bound, []).append(entry)
-        return self._late.get(name, [])
+        return self._late
 
-    def _import_tables(
+    def import_tables(
         self,
     ) -> tuple[dict[str, list[Imported]], list[Imported], list[Imported]]:
+        """The imports by name, those of everything, and all of them, in order."""
+        if self._imports is None and self.outline is not None:
+            by_name = {name: _imports(found) for name, found in self.outline.by_name.items()}
+            self._imports = (by_name, _imports(self.outline.stars), _imports(self.outline.every))
         if self._imports is None:
-            by_name: dict[str, list[Imported]] = {}
+            by_name = {}
             stars: list[Imported] = []
             every: list[Imported] = []
             stack: list[ast.stmt] = list(reversed(self.tree.body))
@@ -234,26 +310,27 @@ class Source:
         return self._codes
 
     def _find(self, code: CodeType) -> FunctionNode | None:
+        part = self._part_at(code.co_firstlineno)
         if code.co_name == "<lambda>":
-            return self._find_lambda(code)
-        if self._definitions is None:
-            self._definitions = {}
-            stack: list[ast.AST] = [self.tree]
+            return self._find_lambda(code, part)
+        if ("def", part) not in self._indexed:
+            self._indexed.add(("def", part))
+            stack: list[ast.AST] = [self.tree if part is None else self._part(part)]
             while stack:
                 node = stack.pop()
                 if isinstance(node, _DEFINITIONS):
-                    self._definitions[first_line(node), node.name] = node
+                    self._definitions[part, first_line(node), node.name] = node
                 stack.extend(_child_statements(node))
-        node = self._definitions.get((code.co_firstlineno, code.co_name))
+        node = self._definitions.get((part, code.co_firstlineno, code.co_name))
         return node if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else None
 
-    def _find_lambda(self, code: CodeType) -> ast.Lambda | None:
-        if self._lambdas is None:
-            self._lambdas = {}
-            for node in ast.walk(self.tree):
+    def _find_lambda(self, code: CodeType, part: int | None) -> ast.Lambda | None:
+        if ("lambda", part) not in self._indexed:
+            self._indexed.add(("lambda", part))
+            for node in ast.walk(self.tree if part is None else self._part(part)):
                 if isinstance(node, ast.Lambda):
-                    self._lambdas.setdefault(node.lineno, []).append(node)
-        candidates = self._lambdas.get(code.co_firstlineno, [])
+                    self._lambdas.setdefault((part, node.lineno), []).append(node)
+        candidates = self._lambdas.get((part, code.co_firstlineno), [])
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         span = _span(code)
@@ -266,6 +343,44 @@ class Source:
             and (node.body.end_lineno, node.body.end_col_offset) == span[1]
         ]
         return exact[0] if len(exact) == 1 else None
+
+    # ------------------------------------------------------------------ parts
+
+    def _part_at(self, line: int) -> int | None:
+        """The part that holds a line; None without an outline."""
+        if self.outline is None:
+            return None
+        return max(bisect.bisect_right(self.outline.parts, (line, 1 << 60)) - 1, 0)
+
+    def _part(self, number: int) -> ast.Module:
+        """The syntax tree of one part, with the lines it has in the file; always the same one."""
+        known = self._trees.get(number)
+        if known is None:
+            known = self._trees[number] = self._parse_part(number)
+        return known
+
+    def _parse_part(self, number: int) -> ast.Module:
+        assert self.outline is not None
+        if not self.outline.parts:
+            return ast.Module([], [])
+        start, end = self.outline.parts[number]
+        if self._tree is None:
+            # Empty lines in front keep the numbers right, and take time of their own.
+            self._parsed_lines += end - start + 1 + start // 10
+            if self._parsed_lines <= self.outline.parts[-1][1]:
+                if self._lines is None:
+                    self._lines = self.data.split(b"\n")
+                text = b"\n" * (start - 1) + b"\n".join(self._lines[start - 1 : end]) + b"\n"
+                try:
+                    return ast.parse(text, self.path)
+                except (SyntaxError, ValueError, RecursionError, MemoryError):
+                    pass  # such as a line that goes on though nothing follows
+        inside = [n for n in self.tree.body if start <= n.lineno <= end]
+        return ast.Module(inside, [])
+
+
+def _imports(entries: Iterable[Any]) -> list[Imported]:
+    return [Imported(*entry) for entry in entries]
 
 
 def _parsed(data: bytes, path: str) -> ast.Module | None:
@@ -282,6 +397,20 @@ def _parsed(data: bytes, path: str) -> ast.Module | None:
         return None
     finally:
         sys.setrecursionlimit(limit)
+
+
+def all_statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """All statements below a node, those in definitions included."""
+    stack: list[Any] = list(_child_statements(node))
+    while stack:
+        inner = stack.pop()
+        yield inner
+        stack.extend(_child_statements(inner))
+
+
+def is_definition(node: ast.AST) -> bool:
+    """Whether this defines a function or a class."""
+    return isinstance(node, _DEFINITIONS)
 
 
 def first_line(node: ast.AST) -> int:
@@ -322,7 +451,7 @@ def _child_statements(node: ast.AST) -> Iterator[Any]:
         yield from case.body
 
 
-def _blocks(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+def statements_in(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """The statements of a body and of the blocks in it, without those of definitions."""
     stack = list(reversed(body))
     while stack:
@@ -347,8 +476,8 @@ def _span(code: CodeType) -> tuple[tuple[int, int], tuple[int, int]] | None:
     return (min(starts), max(ends)) if starts else None
 
 
-def _flatten(tree: ast.Module) -> Iterator[Statement]:
-    stack: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = [(n, ()) for n in reversed(tree.body)]
+def _flatten(body: list[ast.stmt]) -> Iterator[Statement]:
+    stack: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = [(n, ()) for n in reversed(body)]
     while stack:
         node, headers = stack.pop()
         inner: list[tuple[ast.stmt, tuple[ast.AST, ...]]] = []
