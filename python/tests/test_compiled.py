@@ -143,7 +143,9 @@ class CompiledTest(ProjectTestCase):
             for name in sorted(names):
                 with self.subTest(name=name):
                     self.assertEqual(parts.line_of(name), whole.line_of(name))
-                    self.assertEqual(_dumped(parts.class_node(name)), _dumped(whole.class_node(name)))
+                    self.assertEqual(
+                        _dumped(parts.class_node(name)), _dumped(whole.class_node(name))
+                    )
                     self.assertEqual(parts.imported(name), whole.imported(name))
                     self.assertEqual(parts.late_imports(name), whole.late_imports(name))
                     self.assertEqual(
@@ -154,12 +156,14 @@ class CompiledTest(ProjectTestCase):
                 self.assertEqual(_dumped(parts.node(item)), _dumped(whole.node(item)), item)
 
     def test_text_whose_parts_cannot_stand_alone_has_no_outline(self) -> None:
-        for data in (b"x = 1\r\ny = 2\r\n", b"# coding: latin-1\nx = '\xe9'\n", b"\xef\xbb\xbfx = 1\n"):
+        for data in (
+            b"x = 1\r\ny = 2\r\n",
+            b"# coding: latin-1\nx = '\xe9'\n",
+            b"\xef\xbb\xbfx = 1\n",
+        ):
             source = Source("lib.py", data, compile(data, "lib.py", "exec"), "lib")
             self.assertIsNone(outline_of(source), data)
 
 
 def _dumped(node: ast.AST | None) -> str | None:
     return None if node is None else ast.dump(node, include_attributes=True)
-
-

@@ -7,7 +7,6 @@ run of whole lines with one or more statements of the top level.
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Any
 

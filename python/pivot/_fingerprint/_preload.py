@@ -14,7 +14,18 @@ from ._source import Source, all_statements
 __all__ = ["imports_ahead", "preload"]
 
 _SETTERS = frozenset(
-    "putenv unsetenv addsitedir setdefault update pop clear insert append extend".split()
+    [
+        "putenv",
+        "unsetenv",
+        "addsitedir",
+        "setdefault",
+        "update",
+        "pop",
+        "clear",
+        "insert",
+        "append",
+        "extend",
+    ]
 )
 
 # Without one of these, a text cannot do what `_prepares_imports` looks for.
