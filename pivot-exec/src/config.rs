@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
+
+use crate::plain_file;
 
 /// The file, relative to the project.
 pub const CONFIG_FILE: &str = ".pivot/config.yaml";
@@ -221,9 +222,9 @@ impl Config {
     /// When the file exists but cannot be read or understood.
     pub fn read(root: &Path) -> Result<Self, ConfigError> {
         let path = root.join(CONFIG_FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, &path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+        match plain_file::read_text(&path) {
+            Ok(Some(text)) => Self::parse(&text, &path),
+            Ok(None) => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path, source }),
         }
     }
@@ -253,6 +254,8 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigError> {

@@ -11,6 +11,7 @@ use pivot_pipeline::YamlText;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::config::{CONFIG_FILE, Config, ConfigError};
+use crate::plain_file;
 use crate::project::make_layout;
 
 /// Reads the settings of the project at `root` and what the file says word for word; they are
@@ -20,9 +21,8 @@ use crate::project::make_layout;
 /// When the file exists but cannot be read or understood.
 pub fn read_config(root: &Path) -> Result<(Config, YamlText), ConfigError> {
     let path = root.join(CONFIG_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+    let text = match plain_file::read_text(&path) {
+        Ok(text) => text.unwrap_or_default(),
         Err(source) => return Err(ConfigError::Read { path, source }),
     };
     let config = Config::parse(&text, &path)?;

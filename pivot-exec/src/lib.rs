@@ -43,6 +43,7 @@ mod locks;
 mod orphans;
 mod outcome;
 mod outputs;
+mod plain_file;
 mod plan;
 mod project;
 mod question;

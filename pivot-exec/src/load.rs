@@ -15,12 +15,13 @@ use pivot_fingerprint::{
     Interpreter, InterpreterError, Manifest, Note, SourcePlace, Witness,
 };
 use pivot_pipeline::{
-    Action, DeclaredStage, Override, Overrides, ParamsFile, Pipeline, PipelineError, PythonAction,
-    Stage, StageName,
+    Action, DeclaredStage, Override, Overrides, PARAMS_FILE, ParamsFile, Pipeline, PipelineError,
+    PythonAction, Stage, StageName,
 };
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::plain_file;
 use crate::project::OpenProject;
 use crate::question::Question;
 
@@ -189,7 +190,11 @@ fn ask(
     python: &Result<Interpreter, InterpreterError>,
     question: String,
 ) -> Result<Remembered, LoadError> {
-    let params = ParamsFile::read(project.root())?;
+    let params = match plain_file::read(&project.root().join(PARAMS_FILE)) {
+        Ok(Some(bytes)) => ParamsFile::parse(&bytes)?,
+        Ok(None) => ParamsFile::default(),
+        Err(source) => return Err(LoadError::Read { path: PARAMS_FILE.to_owned(), source }),
+    };
     let declared = project.project.read_definition()?;
     let names: Option<Vec<&StageName>> =
         declared.as_ref().map(|stages| stages.iter().map(|stage| &stage.name).collect());

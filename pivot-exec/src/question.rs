@@ -2,14 +2,13 @@
 //! imports.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use pivot_fingerprint::{Interpreter, InterpreterError, Search};
 use pivot_pipeline::{Definition, PARAMS_FILE};
 
 use crate::load::{LoadError, LoadOptions};
+use crate::plain_file;
 use crate::project::OpenProject;
 
 /// The question that loading a pipeline answers.
@@ -55,9 +54,7 @@ impl Question {
 
 /// The digest of a file; `None` if it does not exist.
 fn digest(root: &Path, file: &str) -> Result<Option<String>, LoadError> {
-    match fs::read(root.join(file)) {
-        Ok(bytes) => Ok(Some(xxhash_rust::xxh3::xxh3_128(&bytes).to_string())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(LoadError::Read { path: file.to_owned(), source }),
-    }
+    let bytes = plain_file::read(&root.join(file));
+    let bytes = bytes.map_err(|source| LoadError::Read { path: file.to_owned(), source })?;
+    Ok(bytes.map(|bytes| xxhash_rust::xxh3::xxh3_128(&bytes).to_string()))
 }

@@ -139,7 +139,7 @@ impl Database {
 
     /// Opens a file that is there. The directory must be locked.
     fn open_checked(dir: &Path, map_bytes: usize) -> Result<Database, Trouble> {
-        let data = match File::open(dir.join(DATA)) {
+        let data = match seal::open_at_once(&dir.join(DATA)) {
             Ok(data) => data,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(error.into());
@@ -335,7 +335,7 @@ fn start_afresh(dir: &Path, shared: Option<DirLock>) -> Trouble {
     drop(shared);
     let removed = DirLock::take(dir, FlockOperation::NonBlockingLockExclusive).and_then(|_lock| {
         let sound = data_stamp(dir).is_ok_and(|stamp| {
-            File::open(dir.join(DATA)).is_ok_and(|data| {
+            seal::open_at_once(&dir.join(DATA)).is_ok_and(|data| {
                 seal::is_valid(dir, &stamp) && precheck::is_mappable(&data, stamp.size)
             })
         });

@@ -5,8 +5,9 @@
 //! opened. A process that is killed between the two leaves a file without a valid seal, too: that
 //! costs the state, which may be lost at any time.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,7 +20,16 @@ const LEN: usize = 8 + Stamp::LEN + 8;
 
 /// Whether the file with this stamp is as the last commit left it.
 pub(super) fn is_valid(dir: &Path, stamp: &Stamp) -> bool {
-    fs::read(dir.join(NAME)).is_ok_and(|seal| seal == text(stamp))
+    let mut seal = Vec::with_capacity(2 * LEN);
+    // One that anyone may have put there: a named pipe is not waited for, a large file not read.
+    let read = open_at_once(&dir.join(NAME))
+        .and_then(|file| file.take(2 * LEN as u64).read_to_end(&mut seal));
+    read.is_ok() && seal == text(stamp)
+}
+
+/// Opens a file for reading; something that is no file may be opened, but is not waited for.
+pub(super) fn open_at_once(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Writes down that the file with this stamp is ours.
