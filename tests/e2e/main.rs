@@ -14,6 +14,7 @@ mod events;
 mod examples;
 mod executors;
 mod explain;
+mod faults_hostile;
 mod faults_kill;
 mod faults_limits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
