@@ -21,7 +21,13 @@ lint:
 api:
     cargo run -p pivot-tests --features public-api --bin public-api -- --update
 
-# The planning benchmark at two sizes.
+# The benchmarks beside other programs, and those of single functions.
 bench:
-    cargo build --release
-    python3 bench/plan.py 1000 20000
+    cargo build --release -p pivot-cli
+    cargo build --release -p pivot-cache --example store
+    python3 bench/compare.py
+    cargo bench -p pivot-dag -p pivot-lock -p pivot-fingerprint -p pivot-cache --benches
+
+# The benchmarks in small, to see that they work.
+bench-smoke:
+    .ci/bench_smoke
