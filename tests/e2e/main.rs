@@ -28,6 +28,7 @@ mod outputs;
 mod parallel;
 mod params;
 mod processes;
+mod promises;
 mod python_errors;
 mod python_package;
 mod quick_start;
