@@ -11,6 +11,8 @@ pub(crate) mod params;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remote;
+pub(crate) mod remote_doctor;
+pub(crate) mod remote_status;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod transfer;

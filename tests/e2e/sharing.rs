@@ -316,3 +316,34 @@ fn a_killed_transfer_is_taken_up_again() {
     project.pivot("pull").succeeds();
     assert_eq!(project.read("out/400"), "400\n");
 }
+
+#[test]
+fn status_tells_what_is_where() {
+    let project = ran_project();
+    project.pivot("push report").succeeds();
+    insta::assert_snapshot!(project.pivot("status --remote").succeeds(), @r"
+    exit: 0
+    train_model: model: not on the remote
+    4 outputs: 3 on `origin`, 4 in the cache
+    ");
+    let clone = clone_of(&project);
+    let status = clone.pivot("status --remote prepare --json").succeeds().json();
+    assert_eq!(status["outputs"][0]["in_cache"], false);
+    assert_eq!(status["outputs"][0]["on_remote"], true);
+    clone.pivot("status --remote train_model").succeeds().says("neither in the cache nor");
+    clone.pivot("status --remote -r other").exits(1).says("known remotes: origin");
+    clone.pivot("status -r origin").exits(2);
+}
+
+#[test]
+fn the_doctor_examines_a_remote() {
+    let project = ran_project();
+    let examined = project.pivot("doctor --remote").succeeds();
+    for finding in ["remote `origin` is", "it answers", "can be written to", "can be read"] {
+        assert!(examined.stdout().contains(finding), "{examined}");
+    }
+    project.write("file", "no directory");
+    project.pivot("config set remotes.broken file").succeeds();
+    project.pivot("doctor --remote -r broken").exits(1).says("problem it cannot be written to");
+    project.pivot("doctor --remote -r other").exits(1).says("known remotes: broken, origin");
+}

@@ -2,6 +2,7 @@
 
 use pivot_fingerprint::{Helper, Interpreter, InterpreterError, Search, StartOptions, StreamTo};
 
+use crate::commands::remote_doctor;
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::show::output;
@@ -9,9 +10,16 @@ use crate::{Global, project};
 
 /// Check which Python is used and whether the pipeline can be loaded
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// Check instead whether the default remote answers, and with which credentials
+    #[arg(long)]
+    remote: bool,
+    /// With --remote: the remote to check instead of the default one
+    #[arg(short = 'r', value_name = "NAME", requires = "remote")]
+    remote_name: Option<String>,
+}
 
-pub(crate) fn run(global: &Global, _: &Arguments) -> Result<Exit, Report> {
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
     let project = project::open(global)?;
     let is_well = std::cell::Cell::new(true);
     let say = |good: bool, what: String| {
@@ -20,6 +28,10 @@ pub(crate) fn run(global: &Global, _: &Arguments) -> Result<Exit, Report> {
     };
     let root = project.root().display();
     say(true, format!("project {root}, defined in {}", project.project.definition.file()));
+    if arguments.remote {
+        remote_doctor::examine(&project, arguments.remote_name.as_deref(), &say);
+        return Ok(if is_well.get() { Exit::Done } else { Exit::NotDone });
+    }
     if let Some(notice) = project.state.notice() {
         output::data(&format!("note    state: {notice}\n"));
     }

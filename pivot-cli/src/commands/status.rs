@@ -1,5 +1,6 @@
 //! `pivot status`: what a run would do.
 
+use crate::commands::remote_status;
 use crate::exit::Exit;
 use crate::report::Report;
 use crate::{Global, project, show};
@@ -13,12 +14,22 @@ pub(crate) struct Arguments {
     /// Say in full why each stage would run
     #[arg(long)]
     explain: bool,
+    /// Show instead which outputs are on the default remote, and which are in the cache
+    #[arg(long, conflicts_with = "explain")]
+    remote: bool,
+    /// With --remote: the remote to look at instead of the default one
+    #[arg(short = 'r', value_name = "NAME", requires = "remote")]
+    remote_name: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
+    if arguments.remote {
+        let Arguments { stages, remote_name, json, .. } = arguments;
+        return remote_status::run(global, stages, remote_name.as_deref(), *json);
+    }
     let project = project::open(global)?;
     let loaded = project::load(global, &project, &[])?;
     let reach = pivot_exec::Reach::WithUpstream;

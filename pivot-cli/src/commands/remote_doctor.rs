@@ -1,0 +1,82 @@
+//! `pivot doctor --remote`: does the remote answer, and with which credentials?
+
+use std::time::{Duration, Instant};
+
+use pivot_exec::OpenProject;
+use pivot_remote::{CredentialOutcome, Interrupt, RecordKey, Remote, RemoteError};
+
+use crate::show::transfer::with_causes;
+
+/// The record that is written to find out whether anything can be: always the same one.
+const PROBE: &[u8; 16] = b"pivot doctor was";
+
+/// Looks at the remote `name`, or the default one, and tells each finding: whether it is good, and
+/// what it is.
+pub(crate) fn examine(project: &OpenProject, name: Option<&str>, say: &dyn Fn(bool, String)) {
+    let opened = pivot_exec::open_remote(project, name, None, Interrupt::default());
+    let (name, remote) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            return say(false, format!("{}{hint}", with_causes(&error)));
+        }
+    };
+    let started = Instant::now();
+    let diagnosis = remote.diagnose();
+    let elapsed = started.elapsed();
+    say(true, format!("remote `{name}` is {}", diagnosis.place));
+    if let Some(region) = &diagnosis.region {
+        say(true, format!("region {region}"));
+    }
+    for attempt in &diagnosis.credentials {
+        let (is_good, what) = match &attempt.outcome {
+            CredentialOutcome::Used(kind) => (true, format!("used: {kind}")),
+            CredentialOutcome::Absent(why) => (true, format!("none: {why}")),
+            CredentialOutcome::Failed(why) => (false, format!("failed: {why}")),
+        };
+        say(is_good, format!("credentials from {}: {what}", attempt.source));
+    }
+    if let Err(error) = diagnosis.answer {
+        return say(false, told(&error, "does not answer"));
+    }
+    say(true, format!("it answers ({})", milliseconds(elapsed)));
+    let key = RecordKey::from_digest(PROBE);
+    let started = Instant::now();
+    match remote.put_records(&[(key.clone(), b"probe".to_vec())]).into_iter().next() {
+        Some((_, error)) => return say(false, told(&error, "cannot be written to")),
+        None => say(true, format!("it can be written to ({})", milliseconds(started.elapsed()))),
+    }
+    let started = Instant::now();
+    match remote.get_records(&[key]).into_iter().next() {
+        Some((_, Ok(bytes))) if bytes == b"probe" => {
+            say(true, format!("what is written can be read ({})", milliseconds(started.elapsed())));
+        }
+        Some((_, Err(error))) => say(false, told(&error, "cannot be read from")),
+        _ => say(false, "what was written a moment ago is not there".to_owned()),
+    }
+}
+
+fn milliseconds(elapsed: Duration) -> String {
+    format!("{}ms", elapsed.as_millis())
+}
+
+/// The error with what can be done about it.
+fn told(error: &RemoteError, what: &str) -> String {
+    let hint = match error {
+        RemoteError::Request { status: Some(401 | 403), .. } => {
+            "\nhint: the credentials are not allowed to: they need s3:ListBucket, s3:GetObject and \
+             s3:PutObject; is it the right `--profile`?"
+        }
+        RemoteError::Request { status: Some(404), .. } => {
+            "\nhint: is the bucket's name right, and the `endpoint_url`?"
+        }
+        RemoteError::Request { status: Some(301 | 307 | 400), .. } => {
+            "\nhint: is the `region` that of the bucket?"
+        }
+        RemoteError::Request { status: None, .. } => {
+            "\nhint: is the `endpoint_url` right, and the network there?"
+        }
+        _ => "",
+    };
+    format!("it {what}: {}{hint}", with_causes(error))
+}
