@@ -15,4 +15,5 @@ pub(crate) mod remote_doctor;
 pub(crate) mod remote_status;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod trace;
 pub(crate) mod transfer;

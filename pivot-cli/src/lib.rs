@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     completions, config, dag, doctor, fetch, init, list, params, pull, push, remote, run, status,
-    transfer,
+    trace, transfer,
 };
 use crate::exit::Exit;
 use crate::report::Report;
@@ -79,6 +79,8 @@ enum Command {
     Remote(remote::Arguments),
     /// Show and change the settings in `.pivot/config.yaml`
     Config(config::Arguments),
+    /// Print what a past run did when, for a program that draws it
+    Trace(trace::Arguments),
     /// Check which Python is used and whether the pipeline can be loaded
     Doctor(doctor::Arguments),
     /// Print a completion script for a shell
@@ -127,6 +129,7 @@ fn execute(global: &Global, command: &Command) -> Result<Exit, Report> {
         Command::Fetch(arguments) => fetch::run(global, arguments),
         Command::Remote(arguments) => remote::run(global, arguments),
         Command::Config(arguments) => config::run(global, arguments),
+        Command::Trace(arguments) => trace::run(global, arguments),
         Command::Doctor(arguments) => doctor::run(global, arguments),
         Command::Completions(arguments) => {
             Ok(completions::run(arguments, &mut Arguments::command()))

@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outputs::Incident;
 use crate::plan::{Cause, Decision, Plan};
+use crate::record::{Phase, Recorder};
 use crate::run::{Executor, RunError, RunOptions};
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::{Begun, Ready, StageRunner};
@@ -41,6 +42,13 @@ pub(crate) enum Done {
     Committed(TaskId, Box<Ready>, Result<(), StageFailure>, Effort, String),
 }
 
+/// The same, with the time that it took.
+pub(crate) struct Timed {
+    done: Done,
+    start: Instant,
+    took: Duration,
+}
+
 /// A stage whose process runs.
 struct Running {
     task: TaskId,
@@ -54,7 +62,7 @@ struct Running {
 /// Work on other threads, whose answers wake the loop.
 pub(crate) struct Jobs<'scope, 'e> {
     scope: &'e rayon::Scope<'scope>,
-    done: mpsc::Sender<Done>,
+    done: mpsc::Sender<Timed>,
     waker: &'scope UnixStream,
     /// Jobs whose answer has not come yet.
     running: usize,
@@ -63,7 +71,7 @@ pub(crate) struct Jobs<'scope, 'e> {
 impl<'scope, 'e> Jobs<'scope, 'e> {
     pub(crate) fn new(
         scope: &'e rayon::Scope<'scope>,
-        done: mpsc::Sender<Done>,
+        done: mpsc::Sender<Timed>,
         waker: &'scope UnixStream,
     ) -> Self {
         Self { scope, done, waker, running: 0 }
@@ -75,10 +83,23 @@ impl<'scope, 'e> Jobs<'scope, 'e> {
         self.running += 1;
         self.scope.spawn(move |_| {
             // The receiver outlives all jobs, and a full socket wakes the loop as well.
-            let _ = done.send(job());
+            let start = Instant::now();
+            let answer = job();
+            let _ = done.send(Timed { done: answer, start, took: start.elapsed() });
             let _ = waker.write(&[1]);
         });
     }
+}
+
+/// What is left of a run that has come to its end.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// How each stage ended of which that is known.
+    pub(crate) outcomes: HashMap<TaskId, Outcome>,
+    /// The signal that stopped the others.
+    pub(crate) interrupted: Option<Interrupt>,
+    /// What happened when, if anything did.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// A run while it goes on.
@@ -96,6 +117,7 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     retry_at: Instant,
     told_held: HashSet<TaskId>,
     ends: HashMap<TaskId, Outcome>,
+    recorder: Recorder,
     has_failed: bool,
     interrupted: Option<Interrupt>,
     /// The next step against workers that do not stop, and when it is due.
@@ -129,6 +151,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             retry_at: Instant::now(),
             told_held: HashSet::new(),
             ends: HashMap::new(),
+            recorder: Recorder::new(Instant::now()),
             has_failed: false,
             interrupted: None,
             escalation: None,
@@ -140,8 +163,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     /// How each stage ended that came to an end, and the signal that stopped the others.
-    pub(crate) fn into_ends(self) -> (HashMap<TaskId, Outcome>, Option<Interrupt>) {
-        (self.ends, self.interrupted)
+    pub(crate) fn into_ends(self) -> Ends {
+        Ends { outcomes: self.ends, interrupted: self.interrupted, recorder: Some(self.recorder) }
     }
 
     /// Goes on until nothing runs and nothing more is to be started.
@@ -149,7 +172,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         &mut self,
         mut signals: Signals,
         wake: &UnixStream,
-        finished: &mpsc::Receiver<Done>,
+        finished: &mpsc::Receiver<Timed>,
     ) -> Result<(), RunError> {
         loop {
             self.start_ready();
@@ -164,6 +187,12 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             self.escalate();
             while let Ok(done) = finished.try_recv() {
                 self.jobs.running -= 1;
+                let Timed { done, start, took } = done;
+                let (task, phase) = match &done {
+                    Done::Begun(task, ..) => (*task, Phase::Prepare),
+                    Done::Committed(task, ..) => (*task, Phase::Store),
+                };
+                self.recorder.span(task, phase, start, took);
                 self.take(done);
             }
             self.watch_workers();
@@ -349,6 +378,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     fn ended(&mut self, task: TaskId, ready: Box<Ready>, ending: Ending) {
         let Ending { result, tail, elapsed, usage } = ending;
         let effort = Effort { elapsed, usage };
+        self.recorder.span(task, Phase::Run, Instant::now() - elapsed, elapsed);
+        self.recorder.effort(task, effort);
         let stages = self.stages;
         self.jobs.spawn(move || {
             let result = result

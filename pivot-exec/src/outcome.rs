@@ -171,6 +171,21 @@ pub enum Outcome {
     NotStarted,
 }
 
+impl Outcome {
+    /// The word for it in the last line of a run, and in records and events.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ran { .. } => "ran",
+            Self::Unchanged => pivot_lock::words::UNCHANGED,
+            Self::Restored => "restored",
+            Self::FromRunCache => pivot_lock::words::UNCHANGED_RUN_CACHE,
+            Self::Failed(_) => "failed",
+            Self::Stopped => "stopped",
+            Self::Blocked { .. } | Self::NotStarted => "not started",
+        }
+    }
+}
+
 /// What the process of a stage took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {

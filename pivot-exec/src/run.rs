@@ -1,6 +1,5 @@
 //! One run of a plan, from its options to its summary; the loop itself is `execution.rs`.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -12,7 +11,7 @@ use thiserror::Error;
 
 use crate::capacity::{Capacities, CapacityError};
 use crate::config::Durability;
-use crate::execution::{Execution, Jobs};
+use crate::execution::{Ends, Execution, Jobs};
 use crate::extras::Extras;
 use crate::facts::Planned;
 use crate::load::Loaded;
@@ -20,7 +19,8 @@ use crate::outcome::{Event, Outcome, Summary};
 use crate::outputs::Site;
 use crate::plan::{Decision, Plan};
 use crate::project::OpenProject;
-use crate::signals::{Interrupt, Signals};
+use crate::record;
+use crate::signals::Signals;
 use crate::stage_run::StageRunner;
 use crate::supply::Supply;
 
@@ -94,8 +94,8 @@ pub fn run_with(
     let started = Instant::now();
     let Planned { plan, extras, .. } = planned;
     let is_idle = plan.is_idle();
-    let (mut ends, interrupted) = if is_idle {
-        (HashMap::new(), None)
+    let mut ends = if is_idle {
+        Ends::default()
     } else {
         let failed = |source| RunError::System { action: "prepare `.pivot`", source };
         project.make_layout().map_err(failed)?;
@@ -109,7 +109,7 @@ pub fn run_with(
     let outcomes = plan.stages.iter().map(|stage| {
         let left = if is_idle { Outcome::Unchanged } else { Outcome::NotStarted };
         let name = loaded.pipeline.stage(stage.task).name.to_string();
-        (name, ends.remove(&stage.task).unwrap_or(left))
+        (name, ends.outcomes.remove(&stage.task).unwrap_or(left))
     });
     let outcomes: Vec<_> = outcomes.collect();
     let wrote = |outcome: &Outcome| {
@@ -126,7 +126,13 @@ pub fn run_with(
         on_event(Event::Notice { text });
     }
     project.state.flush();
-    Ok(Summary { outcomes, interrupted, elapsed: started.elapsed() })
+    let summary = Summary { outcomes, interrupted: ends.interrupted, elapsed: started.elapsed() };
+    if let Some(recorder) = ends.recorder {
+        let tasks: Vec<_> = plan.stages.iter().map(|stage| stage.task).collect();
+        // Without the record only the looking back is lost.
+        let _ = record::write(project.root(), &recorder.finish(&tasks, &summary));
+    }
+    Ok(summary)
 }
 
 fn execute(
@@ -137,7 +143,7 @@ fn execute(
     options: &RunOptions,
     supply: &Supply<'_>,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<(HashMap<TaskId, Outcome>, Option<Interrupt>), RunError> {
+) -> Result<Ends, RunError> {
     let system = |action| move |source| RunError::System { action, source };
     let scheduler = scheduler(project, loaded, plan, options)?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;

@@ -45,3 +45,4 @@ mod support;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod system_calls;
 mod timeout;
+mod trace;

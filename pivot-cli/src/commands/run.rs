@@ -221,7 +221,7 @@ fn tally(summary: &Summary) -> Vec<(&'static str, usize)> {
         "not started",
     ];
     let count = |word: &&'static str| {
-        let ended_so = |(_, outcome): &&(String, Outcome)| outcome_word(outcome) == *word;
+        let ended_so = |(_, outcome): &&(String, Outcome)| outcome.word() == *word;
         (*word, summary.outcomes.iter().filter(ended_so).count())
     };
     order.iter().map(count).filter(|(_, count)| *count > 0).collect()
@@ -236,18 +236,6 @@ fn counts(summary: &Summary) -> String {
     let parts = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
     let stopped = if summary.interrupted.is_some() { ", interrupted" } else { "" };
     format!("{total} {stages}: {parts}{stopped} ({})", seconds(summary.elapsed))
-}
-
-fn outcome_word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ran { .. } => "ran",
-        Outcome::Unchanged => words::UNCHANGED,
-        Outcome::Restored => "restored",
-        Outcome::FromRunCache => words::UNCHANGED_RUN_CACHE,
-        Outcome::Failed(_) => "failed",
-        Outcome::Stopped => "stopped",
-        Outcome::Blocked { .. } | Outcome::NotStarted => "not started",
-    }
 }
 
 fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value> {
@@ -267,7 +255,7 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
         Event::Ended { stage, outcome, causes, tail, effort } => {
             let mut value = json!({
                 "schema_version": 1, "event": "ended", "stage": stage,
-                "outcome": outcome_word(outcome), "reasons": reasons(causes),
+                "outcome": outcome.word(), "reasons": reasons(causes),
             });
             if let Some(effort) = effort {
                 value["seconds"] = json!(effort.elapsed.as_secs_f64());
@@ -297,7 +285,7 @@ fn summary_json(summary: &Summary) -> serde_json::Value {
     let outcomes = summary
         .outcomes
         .iter()
-        .map(|(stage, outcome)| json!({ "stage": stage, "outcome": outcome_word(outcome) }));
+        .map(|(stage, outcome)| json!({ "stage": stage, "outcome": outcome.word() }));
     json!({
         "schema_version": 1,
         "event": "summary",
