@@ -26,15 +26,17 @@
 //! cache nor a damaged remote spreads. One object that fails does not stop the others: it is in
 //! [`Summary::failed`], and a caller that asked for all of them has failed too.
 //!
-//! Remotes in S3 have [URLs](RemoteUrl) but no back end yet: [`open`] refuses them. One fits
+//! [`DirectoryRemote`] and [`S3Remote`] are the back ends; [`open`] chooses by the URL. Another fits
 //! behind [`Remote`], whose batch methods it may replace by concurrent requests of its own.
 
+mod credentials;
 mod diagnosis;
 mod directory;
 mod indexed;
 mod options;
 mod record;
 mod remote;
+mod s3;
 mod transfer;
 mod url;
 
@@ -44,6 +46,7 @@ pub use indexed::Indexed;
 pub use options::{Addressing, Interrupt, RemoteOptions};
 pub use record::{MAX_RECORD_BYTES, ParseRecordKeyError, RecordKey};
 pub use remote::{Remote, RemoteError, Report, Step, Transfer, open, open_with};
+pub use s3::S3Remote;
 pub use transfer::{Progress, Summary, fetch, fetch_contents, push, push_contents};
 pub use url::{RemoteUrl, UrlError};
 

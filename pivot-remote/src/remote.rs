@@ -12,6 +12,7 @@ use crate::diagnosis::Diagnosis;
 use crate::directory::DirectoryRemote;
 use crate::options::{Interrupt, RemoteOptions};
 use crate::record::RecordKey;
+use crate::s3::S3Remote;
 use crate::transfer::in_threads;
 use crate::url::RemoteUrl;
 
@@ -261,9 +262,7 @@ pub fn open_with(
             }
             Ok(Box::new(remote))
         }
-        RemoteUrl::S3 { .. } => Err(RemoteError::Setup {
-            problem: "this build of Pivot cannot open `s3://` remotes yet".to_owned(),
-        }),
+        RemoteUrl::S3 { bucket, prefix } => Ok(Box::new(S3Remote::new(&bucket, &prefix, options)?)),
     }
 }
 

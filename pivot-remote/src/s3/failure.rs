@@ -1,0 +1,177 @@
+//! What went wrong with a request, in words that hold no secrets.
+//!
+//! Servers repeat much of a request in their answers: access keys, the text that was signed. Only
+//! the code and the message of an answer are kept.
+
+use http::StatusCode;
+use object_store::client::{HttpError, HttpErrorKind};
+use thiserror::Error;
+
+use crate::remote::RemoteError;
+
+/// The longest message of a server that is passed on, in characters.
+const MAX_MESSAGE: usize = 300;
+
+/// Why a request failed.
+#[derive(Clone, Debug, Error)]
+#[error("{text}")]
+pub(crate) struct Failure {
+    /// The status of the answer, if there was one.
+    pub(crate) status: Option<u16>,
+    text: String,
+    /// Whether the same request may well succeed in a moment.
+    pub(crate) may_pass: bool,
+    /// Whether the server says that it has too much to do.
+    pub(crate) is_throttle: bool,
+    /// Whether the bucket itself is not there.
+    pub(crate) is_about_the_bucket: bool,
+}
+
+impl Failure {
+    /// A failure that no server spoke of.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { status: None, text, may_pass: false, is_throttle: false, is_about_the_bucket: false }
+    }
+
+    /// The network's failure.
+    pub(crate) fn network(error: reqwest::Error) -> Self {
+        let kind = match () {
+            () if error.is_timeout() => "no connection in time",
+            () if error.is_connect() => "cannot connect",
+            () => "the connection broke",
+        };
+        let error = error.without_url();
+        let mut deepest: &dyn std::error::Error = &error;
+        while let Some(source) = deepest.source() {
+            deepest = source;
+        }
+        let text = clean(&format!("{kind}: {deepest}"));
+        Self { text, may_pass: true, ..Self::new("") }
+    }
+
+    /// A request in which nothing moved for too long.
+    pub(crate) fn stalled(after: std::time::Duration) -> Self {
+        let text = format!("nothing was heard for {:.1} s", after.as_secs_f64());
+        Self { text, may_pass: true, is_throttle: true, ..Self::new("") }
+    }
+
+    /// An answer that cannot be read to its end.
+    pub(crate) fn cut_off() -> Self {
+        Self { may_pass: true, ..Self::new("the server's answer broke off") }
+    }
+
+    /// An answer that is a refusal.
+    pub(crate) fn answer(status: StatusCode, body: &str) -> Self {
+        let code = between(body, "<Code>", "</Code>").unwrap_or_default();
+        let message = between(body, "<Message>", "</Message>").unwrap_or_default();
+        let mut text = format!("the server answered {}", status.as_u16());
+        match (code, status.canonical_reason()) {
+            ("", Some(reason)) => text = format!("{text} {reason}"),
+            ("", None) => {}
+            (code, _) => text = format!("{text} {code}"),
+        }
+        if !message.is_empty() {
+            text = format!("{text}: {message}");
+        }
+        if status.is_redirection() {
+            text += "; the bucket may be in another region";
+        }
+        let is_throttle = status == StatusCode::TOO_MANY_REQUESTS
+            || status == StatusCode::SERVICE_UNAVAILABLE
+            || code == "SlowDown";
+        let may_pass = is_throttle
+            || status == StatusCode::REQUEST_TIMEOUT
+            // Another request for the same key is under way.
+            || status == StatusCode::CONFLICT
+            || code == "RequestTimeout"
+            // Not implemented and the like do not change.
+            || matches!(status.as_u16(), 500 | 502 | 504);
+        let is_about_the_bucket = code == "NoSuchBucket";
+        let status = Some(status.as_u16());
+        Self { status, text: clean(&text), may_pass, is_throttle, is_about_the_bucket }
+    }
+
+    /// What is behind an error of the library.
+    pub(crate) fn of(error: &object_store::Error) -> Self {
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(current) = cause {
+            if let Some(failure) = current.downcast_ref::<Failure>() {
+                return failure.clone();
+            }
+            cause = current.source();
+        }
+        match error {
+            // Nothing of ours is behind it, so its text may hold a URL or an answer.
+            object_store::Error::NotFound { .. } => Self::answer(StatusCode::NOT_FOUND, ""),
+            object_store::Error::Precondition { .. } => {
+                Self::answer(StatusCode::PRECONDITION_FAILED, "")
+            }
+            _ => Self::new("the server's answer was not understood"),
+        }
+    }
+
+    /// The same as an error about `action`, such as "fetch `files/ab/cdef0123456789`".
+    pub(crate) fn during(self, action: impl Into<String>) -> RemoteError {
+        let Self { status, text, .. } = self;
+        RemoteError::Request { action: action.into(), problem: text, status }
+    }
+}
+
+impl From<Failure> for HttpError {
+    fn from(failure: Failure) -> Self {
+        // Of a kind that the library does not retry: that was done.
+        HttpError::new(HttpErrorKind::Unknown, failure)
+    }
+}
+
+/// What stands between two texts.
+pub(crate) fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(inside, _)| inside)
+}
+
+fn clean(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_cut_to_its_message() {
+        let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>Not the\x1b[31m same</Message>\
+            <AWSAccessKeyId>AKIASECRET</AWSAccessKeyId><StringToSign>SECRET</StringToSign></Error>";
+        let failure = Failure::answer(StatusCode::FORBIDDEN, body);
+        assert!(!failure.may_pass);
+        let text = "the server answered 403 SignatureDoesNotMatch: Not the[31m same";
+        assert_eq!(failure.to_string(), text);
+        assert!(!format!("{:?}", failure.during("send")).contains("SECRET"));
+    }
+
+    #[test]
+    fn what_may_pass() {
+        let cases = [
+            (403, false, false),
+            (404, false, false),
+            (400, false, false),
+            (408, true, false),
+            (409, true, false),
+            (429, true, true),
+            (500, true, false),
+            (501, false, false),
+            (502, true, false),
+            (503, true, true),
+        ];
+        for (status, may_pass, is_throttle) in cases {
+            let failure = Failure::answer(StatusCode::from_u16(status).unwrap(), "");
+            assert_eq!(
+                (failure.may_pass, failure.is_throttle),
+                (may_pass, is_throttle),
+                "{status}"
+            );
+        }
+    }
+}

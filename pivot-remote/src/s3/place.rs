@@ -1,0 +1,184 @@
+//! Which server, which bucket, which region: options, then environment, then profile.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::credentials::Env;
+use crate::credentials::profile::Profiles;
+use crate::options::{Addressing, RemoteOptions};
+use crate::remote::RemoteError;
+
+/// What is taken when nothing names a region. Servers that are not AWS mostly do not care.
+const USUAL_REGION: &str = "us-east-1";
+
+/// Where a bucket is and how its requests are written.
+pub(super) struct Place {
+    pub(super) bucket: String,
+    /// What every key begins with; empty or without slashes at its ends.
+    pub(super) prefix: String,
+    /// The server, if it is not that of AWS; without a slash at its end.
+    pub(super) endpoint: Option<String>,
+    pub(super) region: String,
+    /// Where the region was named.
+    pub(super) region_from: &'static str,
+    pub(super) is_virtual: bool,
+    pub(super) env: Env,
+    pub(super) profiles: Arc<Profiles>,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Place").field(&self.to_string()).finish()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}", self.bucket)?;
+        if !self.prefix.is_empty() {
+            write!(f, "/{}", self.prefix)?;
+        }
+        match &self.endpoint {
+            Some(endpoint) => write!(f, " at {endpoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn resolve(
+        bucket: &str,
+        prefix: &str,
+        options: &RemoteOptions,
+        env: Env,
+    ) -> Result<Self, RemoteError> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let profiles = Arc::new(Profiles::read(&|name| set(name)));
+        let name = options.profile.clone().or_else(|| set("AWS_PROFILE"));
+        let profile = profiles.get(name.as_deref().unwrap_or("default"));
+        let in_profile = |key: &str| profile.and_then(|section| section.get(key)).cloned();
+        let endpoint = options
+            .endpoint_url
+            .clone()
+            .or_else(|| set("AWS_ENDPOINT_URL_S3"))
+            .or_else(|| set("AWS_ENDPOINT_URL"))
+            .or_else(|| in_profile("endpoint_url"))
+            .map(|url| checked_endpoint(&url))
+            .transpose()?;
+        let (region, region_from) = None
+            .or_else(|| options.region.clone().map(|region| (region, "the settings")))
+            .or_else(|| set("AWS_REGION").map(|region| (region, "AWS_REGION")))
+            .or_else(|| set("AWS_DEFAULT_REGION").map(|region| (region, "AWS_DEFAULT_REGION")))
+            .or_else(|| in_profile("region").map(|region| (region, "the profile")))
+            .unwrap_or_else(|| (USUAL_REGION.to_owned(), "nothing names another"));
+        let is_region = region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !is_region || region.is_empty() {
+            return Err(setup("a region is written like `eu-central-1`"));
+        }
+        let is_virtual = match options.addressing {
+            Addressing::Path => false,
+            Addressing::Virtual => true,
+            // A certificate for `*.host` does not cover a bucket with a dot in its name.
+            Addressing::Auto => endpoint.is_none() && !bucket.contains(['.', '_']),
+        };
+        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+        Ok(Self { bucket, prefix, endpoint, region, region_from, is_virtual, env, profiles })
+    }
+
+    /// Whether others on the way can read and change what is sent.
+    pub(super) fn is_plain(&self) -> bool {
+        self.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"))
+    }
+
+    /// The endpoint as the library wants it: with the bucket if this stands in the host's name.
+    pub(super) fn library_endpoint(&self) -> Option<String> {
+        let endpoint = self.endpoint.as_deref()?;
+        match endpoint.split_once("://") {
+            Some((scheme, host)) if self.is_virtual => {
+                Some(format!("{scheme}://{}.{host}", self.bucket))
+            }
+            _ => Some(endpoint.to_owned()),
+        }
+    }
+}
+
+fn setup(problem: impl Into<String>) -> RemoteError {
+    RemoteError::Setup { problem: problem.into() }
+}
+
+/// An endpoint without a slash at its end. No message repeats it: it may hold a password.
+fn checked_endpoint(url: &str) -> Result<String, RemoteError> {
+    let url = url.trim().trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = rest.ok_or_else(|| setup("an endpoint begins with `https://` or `http://`"))?;
+    if rest.contains('@') {
+        return Err(setup("an endpoint must not hold credentials: leave out all up to the `@`"));
+    }
+    if rest.contains(['?', '#']) || rest.is_empty() || url.parse::<http::Uri>().is_err() {
+        return Err(setup("an endpoint is written like `https://host:9000`"));
+    }
+    Ok(url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(options: &RemoteOptions, vars: &[(&str, &str)]) -> Result<Place, RemoteError> {
+        let vars: Vec<_> = vars.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let env: Env = Arc::new(move |name| {
+            vars.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        });
+        Place::resolve("b", "p/q", options, env)
+    }
+
+    #[test]
+    fn options_go_before_the_environment_before_the_profile() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        std::fs::write(&config, "[default]\nregion = eu-west-1\nendpoint_url = http://x/\n")
+            .unwrap();
+        let config = config.to_str().unwrap();
+        let place = resolve(&RemoteOptions::default(), &[]).unwrap();
+        assert_eq!((place.to_string().as_str(), place.is_virtual), ("s3://b/p/q", true));
+        assert_eq!(place.region, "us-east-1");
+        let vars = [("AWS_CONFIG_FILE", config)];
+        let place = resolve(&RemoteOptions::default(), &vars).unwrap();
+        assert_eq!(
+            (place.to_string().as_str(), place.is_virtual),
+            ("s3://b/p/q at http://x", false)
+        );
+        assert_eq!((place.region.as_str(), place.region_from), ("eu-west-1", "the profile"));
+        let vars = [
+            ("AWS_CONFIG_FILE", config),
+            ("AWS_REGION", "eu-west-2"),
+            ("AWS_ENDPOINT_URL", "https://y"),
+        ];
+        let options = RemoteOptions { addressing: Addressing::Virtual, ..RemoteOptions::default() };
+        let place = resolve(&options, &vars).unwrap();
+        assert_eq!((place.region.as_str(), place.is_plain()), ("eu-west-2", false));
+        assert_eq!(place.library_endpoint().unwrap(), "https://b.y");
+        let options = RemoteOptions { region: Some("eu-west-3".to_owned()), ..options };
+        assert_eq!(resolve(&options, &vars).unwrap().region, "eu-west-3");
+    }
+
+    #[test]
+    fn endpoints_that_cannot_be() {
+        for url in [
+            "",
+            "host",
+            "ftp://host",
+            "https://",
+            "http://u:secret@host",
+            "http://h/?x=1",
+            "http://h h",
+        ] {
+            let options =
+                RemoteOptions { endpoint_url: Some(url.to_owned()), ..RemoteOptions::default() };
+            let error = resolve(&options, &[]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+        let options = RemoteOptions { region: Some("a b".to_owned()), ..RemoteOptions::default() };
+        assert!(resolve(&options, &[]).is_err());
+    }
+}

@@ -1,0 +1,310 @@
+//! One HTTP request after another: paced, watched for stalls, and sent again when that may help.
+//!
+//! It stands between the library that knows the protocol and the one that knows sockets. Neither
+//! notices when an upload stops moving, slows down when the server is busy, or counts bytes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+    HttpResponse, HttpResponseBody, HttpService,
+};
+use tokio::time::{Instant, Sleep};
+
+use super::failure::Failure;
+use super::listing::without_foreign_keys;
+use super::pace::{Pace, Permit};
+use crate::options::RemoteOptions;
+
+/// The longest wait before a request is sent again.
+const MAX_DELAY: Duration = Duration::from_secs(20);
+
+/// The largest answer that is read whole: a page of a listing has 1,000 keys of up to 1 KiB.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Sends requests for the library.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    client: reqwest::Client,
+    pace: Arc<Pace>,
+    moved: Arc<AtomicU64>,
+    retries: u32,
+    retry_delay: Duration,
+    stall_timeout: Duration,
+}
+
+impl Wire {
+    /// With the pace and the patience that the options ask for.
+    ///
+    /// # Errors
+    ///
+    /// If the system's certificates or resolver cannot be used.
+    pub(crate) fn new(options: &RemoteOptions, max_requests: usize) -> Result<Self, Failure> {
+        // Another part of the program may have chosen one: either will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("pivot/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(options.connect_timeout)
+            .pool_max_idle_per_host(max_requests)
+            // A redirect would carry the signature to another server.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Failure::network)?;
+        Ok(Self {
+            client,
+            pace: Pace::new(max_requests),
+            moved: Arc::default(),
+            retries: options.retries,
+            retry_delay: options.retry_delay,
+            stall_timeout: options.stall_timeout,
+        })
+    }
+
+    /// The same for servers that either answer at once or are not there.
+    pub(crate) fn impatient(&self) -> Result<Self, Failure> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .no_proxy()
+            .build()
+            .map_err(Failure::network)?;
+        let stall_timeout = self.stall_timeout.min(Duration::from_secs(2));
+        Ok(Self { client, retries: self.retries.min(1), stall_timeout, ..self.clone() })
+    }
+
+    /// How many bytes of objects and of everything else went over the wire.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// How often the server made us slow down.
+    #[cfg(test)]
+    pub(crate) fn slowdowns(&self) -> u64 {
+        self.pace.slowdowns()
+    }
+
+    /// Sends a small request and reads the answer whole, whatever its status is.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub(crate) async fn ask(&self, request: HttpRequest) -> Result<(StatusCode, Bytes), Failure> {
+        let (response, _permit) = self.persistently(request, true).await?;
+        let (parts, body) = response.into_parts();
+        Ok((parts.status, read_limited(body).await?))
+    }
+
+    /// Sends a request until the answer is no failure that may pass.
+    async fn persistently(
+        &self,
+        request: HttpRequest,
+        takes_refusals: bool,
+    ) -> Result<(http::Response<reqwest::Body>, Permit), Failure> {
+        let mut attempt = 0;
+        loop {
+            let permit = self.pace.acquire().await;
+            let failure = match self.once(request.clone()).await {
+                Ok(response) if response.status().is_success() => {
+                    permit.succeeded();
+                    return Ok((response, permit));
+                }
+                Ok(response) => {
+                    let (parts, body) = response.into_parts();
+                    let is_expected = matches!(
+                        parts.status,
+                        StatusCode::NOT_MODIFIED
+                            | StatusCode::NOT_FOUND
+                            | StatusCode::PRECONDITION_FAILED
+                    );
+                    let body = read_limited(body).await.unwrap_or_default();
+                    let text = String::from_utf8_lossy(&body);
+                    let failure = Failure::answer(parts.status, &text);
+                    let is_expected = is_expected && !text.contains("<Code>NoSuchBucket</Code>");
+                    if !failure.may_pass && (is_expected || takes_refusals) {
+                        let response = http::Response::from_parts(parts, body.into());
+                        return Ok((response, permit));
+                    }
+                    failure
+                }
+                Err(failure) => failure,
+            };
+            if failure.is_throttle {
+                permit.throttled();
+            }
+            drop(permit);
+            if !failure.may_pass || attempt >= self.retries {
+                return Err(failure);
+            }
+            tokio::time::sleep(jittered(self.retry_delay, attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    /// Sends a request once and waits for the head of the answer as long as bytes move.
+    async fn once(&self, request: HttpRequest) -> Result<http::Response<reqwest::Body>, Failure> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string().parse();
+        let url = url.map_err(|_| Failure::new("the server's URL cannot be used"))?;
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = parts.headers;
+        let frames = Arc::new(AtomicU64::new(0));
+        if body.content_length() > 0 {
+            let moved = Arc::clone(&self.moved);
+            let body = Sent { body, frames: Arc::clone(&frames), moved };
+            *request.body_mut() = Some(reqwest::Body::wrap(body));
+        }
+        let mut answer = std::pin::pin!(self.client.execute(request));
+        loop {
+            let before = frames.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.stall_timeout, &mut answer).await {
+                Ok(answer) => return Ok(answer.map_err(Failure::network)?.into()),
+                Err(_) if frames.load(Ordering::Relaxed) != before => {}
+                Err(_) => return Err(Failure::stalled(self.stall_timeout)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl HttpService for Wire {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_listing = request.method() == Method::GET
+            && request.uri().query().is_some_and(|query| query.contains("list-type=2"));
+        let (response, permit) = self.persistently(request, false).await?;
+        let (parts, body) = response.into_parts();
+        let body = if is_listing && parts.status.is_success() {
+            HttpResponseBody::from(without_foreign_keys(&read_limited(body).await?))
+        } else {
+            HttpResponseBody::new(Received {
+                body,
+                stall_timeout: self.stall_timeout,
+                patience: Box::pin(tokio::time::sleep(self.stall_timeout)),
+                moved: Arc::clone(&self.moved),
+                permit: Some(permit),
+            })
+        };
+        Ok(HttpResponse::from_parts(parts, body))
+    }
+}
+
+/// Hands the library the same wire again, whatever it asks for.
+#[derive(Debug)]
+pub(crate) struct Connector(pub(crate) Wire);
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+async fn read_limited(body: reqwest::Body) -> Result<Bytes, Failure> {
+    let limited = http_body_util::Limited::new(body, MAX_ANSWER_BYTES);
+    match tokio::time::timeout(Duration::from_secs(60), limited.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) | Err(_) => Err(Failure::cut_off()),
+    }
+}
+
+/// The wait before a request is sent again, between half and one and a half of its mean, so that
+/// many clients do not come back at the same time.
+fn jittered(delay: Duration, attempt: u32) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let mean = delay.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
+    let random = RandomState::new().hash_one(attempt) % 1000;
+    mean.mul_f64(0.5 + random as f64 / 1000.0)
+}
+
+/// The body of a request that tells that it is being read.
+struct Sent {
+    body: HttpRequestBody,
+    frames: Arc<AtomicU64>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let count = frame.data_ref().map_or(0, Bytes::len);
+            self.frames.fetch_add(1, Ordering::Relaxed);
+            self.moved.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.content_length() as u64)
+    }
+}
+
+/// The body of an answer, which fails if it does not go on.
+struct Received {
+    body: reqwest::Body,
+    stall_timeout: Duration,
+    patience: Pin<Box<Sleep>>,
+    moved: Arc<AtomicU64>,
+    /// Given back at the end or at the first failure: the library asks for the rest while it
+    /// still holds this body.
+    permit: Option<Permit>,
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.as_mut().reset(Instant::now() + this.stall_timeout);
+                let count = frame.data_ref().map_or(0, Bytes::len);
+                this.moved.fetch_add(count as u64, Ordering::Relaxed);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.permit = None;
+                let failure = Failure::network(error);
+                Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Interrupted, failure))))
+            }
+            Poll::Ready(None) => {
+                this.permit = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => this.patience.as_mut().poll(context).map(|()| {
+                this.permit = None;
+                let failure = Failure::stalled(this.stall_timeout);
+                Some(Err(HttpError::new(HttpErrorKind::Timeout, failure)))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
