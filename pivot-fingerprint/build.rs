@@ -16,7 +16,15 @@ import sys
 if sys.version_info < (3, 10):
     sys.exit(64)  # the program knows what this means
 
+# Without byte code this would be compiled at every start. Where Python shall write none, it goes
+# beside the package and nowhere else.
+before = sys.dont_write_bytecode, sys.pycache_prefix
+if sys.dont_write_bytecode:
+    sys.pycache_prefix = sys.path[0] + '/bytecode'
+    sys.dont_write_bytecode = False
 from pivot._main import main
+
+sys.dont_write_bytecode, sys.pycache_prefix = before
 
 main()
 ";

@@ -7,11 +7,17 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 
 /// The files to unpack: path below the directory, contents.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/python_files.rs"));
+
+/// How often a directory in use is marked as such, and others are looked at.
+const MARKED_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// After how long without use a directory of another version goes.
+const KEPT_UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The Python package could not be placed on disk.
 #[derive(Debug, Error)]
@@ -67,6 +73,12 @@ fn make_private(dir: &Path, user: u32) -> io::Result<()> {
 
 fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
     let target = parent.join(format!("python-{}", package_digest()));
+    // Marked first: whoever sweeps then leaves it alone.
+    let is_due = age(&target).is_none_or(|age| age > MARKED_EVERY);
+    if is_due {
+        let _ = fs::File::open(&target).and_then(|dir| dir.set_modified(SystemTime::now()));
+        sweep(parent, &target);
+    }
     if is_whole(&target) {
         return Ok(target);
     }
@@ -101,6 +113,34 @@ fn unpack_below(parent: &Path) -> io::Result<PathBuf> {
     Ok(target)
 }
 
+/// Removes what other versions have unpacked and not used for long, and what was left half-made.
+fn sweep(parent: &Path, target: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let limit = match () {
+            () if path == target => continue,
+            () if name.starts_with("python-") => KEPT_UNUSED,
+            () if name.starts_with(".python-") => MARKED_EVERY,
+            () => continue,
+        };
+        if age(&path).is_some_and(|age| age > limit) {
+            // Out of the way in one step: nobody shall find half of it.
+            let away = parent.join(format!(".python-swept-{}", name.trim_start_matches('.')));
+            if fs::rename(&path, &away).is_ok() {
+                let _ = fs::remove_dir_all(&away);
+            }
+        }
+    }
+}
+
+/// How long ago a directory was modified; `None` where there is none.
+fn age(dir: &Path) -> Option<Duration> {
+    let found = fs::symlink_metadata(dir).ok().filter(fs::Metadata::is_dir)?;
+    // A time that is still to come is no age.
+    Some(found.modified().ok()?.elapsed().unwrap_or_default())
+}
+
 /// Whether every file is there with the right bytes: a cleaner may have removed some.
 fn is_whole(dir: &Path) -> bool {
     FILES
@@ -129,6 +169,29 @@ mod tests {
 
         fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(make_private(&own, user).is_err(), "anybody may write there");
+    }
+
+    #[test]
+    fn copies_of_other_versions_go_when_they_are_not_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        for (name, unused) in [("python-a", 31), ("python-b", 29), (".python-c", 2), ("other", 99)]
+        {
+            let dir = parent.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("file"), "").unwrap();
+            fs::File::open(&dir).unwrap().set_modified(days(unused)).unwrap();
+        }
+        let own = unpack_below(parent.path()).unwrap();
+        let is_there = |name: &str| parent.path().join(name).exists();
+        let found = ["python-a", "python-b", ".python-c", "other"].map(is_there);
+        assert_eq!(found, [false, true, false, true]);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 3, "nothing half-removed");
+
+        fs::File::open(&own).unwrap().set_modified(days(40)).unwrap();
+        unpack_below(parent.path()).unwrap();
+        assert!(is_whole(&own), "a copy in use stays");
+        assert!(age(&own).unwrap() < MARKED_EVERY, "and is marked as used");
     }
 
     #[test]
