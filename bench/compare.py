@@ -188,7 +188,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.rows) - set(ROWS):
         parser.error(f"there is no row {', '.join(sorted(unknown))}")
-    root = pathlib.Path(tempfile.mkdtemp(prefix="pivot-bench-", dir=options.scratch))
+    root = pathlib.Path(tempfile.mkdtemp(prefix="pivot-bench-", dir=options.scratch)).resolve()
     try:
         bench = Bench(options, root)
         header()
