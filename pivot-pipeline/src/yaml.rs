@@ -7,6 +7,7 @@
 mod edit;
 mod load;
 mod scalar;
+mod write;
 
 pub use edit::YamlText;
 pub(crate) use load::Document;
