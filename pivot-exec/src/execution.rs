@@ -33,6 +33,9 @@ const GRACE: [(Signal, Duration); 3] = [
     (Signal::KILL, Duration::from_secs(60)),
 ];
 
+/// How long work on files may go on after a second signal.
+const LAST_GRACE: Duration = Duration::from_millis(500);
+
 /// How often a stage that another process holds is asked for again.
 const HELD_RETRY: Duration = Duration::from_millis(100);
 
@@ -122,6 +125,8 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     interrupted: Option<Interrupt>,
     /// The next step against workers that do not stop, and when it is due.
     escalation: Option<(usize, Instant)>,
+    /// When a second signal is obeyed although work on files still goes on.
+    give_up: Option<(Instant, Interrupt)>,
     executor: Executor,
     timeout: Option<Duration>,
     /// Started with the first stage that needs it.
@@ -155,6 +160,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             has_failed: false,
             interrupted: None,
             escalation: None,
+            give_up: None,
             executor: options.executor,
             timeout: options.timeout,
             zygote: None,
@@ -248,7 +254,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             .then(|| self.retry_at.saturating_duration_since(Instant::now()));
         let overdue = self.workers.iter().filter_map(|running| running.overdue);
         let overdue = overdue.map(|(at, _)| at.saturating_duration_since(Instant::now())).min();
-        let timeout = due.into_iter().chain(retry).chain(overdue).min();
+        let give_up = self.give_up.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let timeout = due.into_iter().chain(retry).chain(overdue).chain(give_up).min();
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -472,6 +479,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     /// The first signal asks the workers to stop, the second one stops them.
     fn interrupt(&mut self, signal: Interrupt) {
         let step = if self.interrupted.is_some() { GRACE.len() - 1 } else { 0 };
+        if self.interrupted.is_some() {
+            self.give_up.get_or_insert((Instant::now() + LAST_GRACE, signal));
+        }
         self.interrupted.get_or_insert(signal);
         self.scheduler.stop();
         self.stages.supply.interrupt();
@@ -481,6 +491,13 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
 
     fn escalate(&mut self) {
         let now = Instant::now();
+        if let Some((at, signal)) = self.give_up
+            && now >= at
+        {
+            // A hash of a very large file cannot be stopped. The program ends as by a kill, which
+            // loses nothing that was recorded, and the wardens end what runs.
+            let _ = signal_hook::low_level::emulate_default_handler(signal.number());
+        }
         for running in &mut self.workers {
             if let Some((due, step)) = running.overdue
                 && now >= due
