@@ -30,7 +30,11 @@ fn faults_that_pass() {
     for size in [100, 2 * part + 100] {
         let Sides { server, mine, yours, _dir: dir } = sides();
         let id = mine.put_bytes(&noise(size)).unwrap();
-        let remote = server.impatient_remote();
+        let [patient, impatient] = [server.remote(), server.impatient_remote()];
+        let of = |fault: &Fault| match fault {
+            Fault::Stall | Fault::StallBody => &impatient,
+            _ => &patient,
+        };
         let is_answer = |fault: &Fault| {
             !matches!(
                 fault,
@@ -41,17 +45,17 @@ fn faults_that_pass() {
             // The bodies of answers to uploads say nothing.
             if is_answer(fault) {
                 server.fault(Method::PUT, "files/", fault.clone(), *times);
-                let summary = push_quietly(&mine, &remote, &[id]);
+                let summary = push_quietly(&mine, of(fault), &[id]);
                 assert_eq!(summary.failed.len(), 0, "{name} {size}: {summary:?}");
                 assert_eq!(std::fs::read(path_in_bucket(&server, id)).unwrap(), noise(size));
                 std::fs::remove_file(path_in_bucket(&server, id)).unwrap();
             }
         }
-        moved(&push_quietly(&mine, &remote, &[id]));
+        moved(&push_quietly(&mine, &patient, &[id]));
         for (name, fault, times) in &cases {
             server.fault(Method::GET, "files/", fault.clone(), *times);
             let yours = Cache::open(&dir.path().join(name));
-            let summary = fetch_quietly(&yours, &remote, &[id]);
+            let summary = fetch_quietly(&yours, of(fault), &[id]);
             assert_eq!(summary.failed.len(), 0, "{name} {size}: {summary:?}");
             assert_eq!(yours.read(id).unwrap(), noise(size), "{name}");
         }
@@ -70,7 +74,7 @@ fn faults_that_stay() {
         (answer(503), "503 Service Unavailable", 6),
         (answer(301), "another region", 1),
         (Fault::Reset, "the connection broke", 6),
-        (Fault::Stall, "nothing was heard for 0.5 s", 6),
+        (Fault::Stall, "nothing was heard for 1.0 s", 6),
     ];
     for (fault, words, requests) in cases {
         let Sides { server, mine, yours, .. } = sides();

@@ -124,10 +124,10 @@ impl Server {
         }
     }
 
-    /// A remote that takes half a second of silence for a failure. A busy machine may be silent
+    /// A remote that takes a second of silence for a failure. A busy machine may be silent
     /// for as long, so this is only for tests of silence.
     pub(super) fn impatient_remote(&self) -> S3Remote {
-        let stall_timeout = Duration::from_millis(500);
+        let stall_timeout = Duration::from_secs(1);
         self.remote_with(&RemoteOptions { stall_timeout, ..self.options() })
     }
 
