@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
+pub(crate) mod cache;
+pub(crate) mod checkout;
+pub(crate) mod commit;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dag;
 pub(crate) mod doctor;
 pub(crate) mod fetch;
+pub(crate) mod gc;
 pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod params;
@@ -16,4 +20,6 @@ pub(crate) mod remote_status;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod trace;
+pub(crate) mod track;
 pub(crate) mod transfer;
+pub(crate) mod verify;

@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    completions, config, dag, doctor, fetch, init, list, params, pull, push, remote, run, status,
-    trace, transfer,
+    cache, checkout, commit, completions, config, dag, doctor, fetch, gc, init, list, params, pull,
+    push, remote, run, status, trace, track, transfer, verify,
 };
 use crate::exit::Exit;
 use crate::report::Report;
@@ -75,6 +75,13 @@ enum Command {
     Pull(transfer::Arguments),
     /// Bring outputs from a remote into the cache only
     Fetch(transfer::Arguments),
+    Checkout(checkout::Arguments),
+    Commit(commit::Arguments),
+    Verify(verify::Arguments),
+    Track(track::Arguments),
+    Untrack(track::UntrackArguments),
+    Gc(gc::Arguments),
+    Cache(cache::Arguments),
     /// Add, list and remove remotes: caches elsewhere
     Remote(remote::Arguments),
     /// Show and change the settings in `.pivot/config.yaml`
@@ -127,6 +134,13 @@ fn execute(global: &Global, command: &Command) -> Result<Exit, Report> {
         Command::Push(arguments) => push::run(global, arguments),
         Command::Pull(arguments) => pull::run(global, arguments),
         Command::Fetch(arguments) => fetch::run(global, arguments),
+        Command::Checkout(arguments) => checkout::run(global, arguments),
+        Command::Commit(arguments) => commit::run(global, arguments),
+        Command::Verify(arguments) => verify::run(global, arguments),
+        Command::Track(arguments) => track::run(global, arguments),
+        Command::Untrack(arguments) => track::untrack(global, arguments),
+        Command::Gc(arguments) => gc::run(global, arguments),
+        Command::Cache(arguments) => cache::run(global, arguments),
         Command::Remote(arguments) => remote::run(global, arguments),
         Command::Config(arguments) => config::run(global, arguments),
         Command::Trace(arguments) => trace::run(global, arguments),

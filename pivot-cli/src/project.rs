@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use pivot_cache::CacheError;
 use pivot_exec::{
-    ConfigError, LoadError, LoadOptions, Loaded, OpenProject, PlanError, Planned,
-    RemoteChoiceError, RunError, Summary,
+    ConfigError, LoadError, LoadOptions, Loaded, Locked, OpenProject, PlanError, Planned,
+    RemoteChoiceError, RunError, StageFailure, Summary,
 };
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
 use pivot_lock::Found;
@@ -54,6 +55,25 @@ pub(crate) fn settled(global: &Global, project: &OpenProject) -> Option<Summary>
 
 pub(crate) fn load_options(global: &Global, overrides: &[String]) -> LoadOptions {
     LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) }
+}
+
+/// The outputs and tracked data that `words` mean, as their locks have them.
+pub(crate) fn locked(
+    global: &Global,
+    project: &OpenProject,
+    words: &[String],
+) -> Result<Locked, Report> {
+    let locked = pivot_exec::locked_outs(project, &load_options(global, &[]), words)
+        .map_err(|error| Report::of(&error).maybe_hint(error.hint()))?;
+    warn_of(&locked.notices);
+    Ok(locked)
+}
+
+/// Whether the cache does not hold what it should: then a remote or a run can bring it.
+pub(crate) fn is_loss(failure: &StageFailure) -> bool {
+    use CacheError::{Corrupt, Missing, WrongSize};
+    let StageFailure::Cache(error) = failure else { return false };
+    matches!(error, Missing { .. } | Corrupt { .. } | WrongSize { .. })
 }
 
 pub(crate) fn warn_of(notices: &[String]) {

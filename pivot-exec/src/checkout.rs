@@ -10,6 +10,7 @@ use crate::locked::LockedOut;
 use crate::outcome::StageFailure;
 use crate::outputs::{Incident, Site, check_inside};
 use crate::project::OpenProject;
+use crate::tracked::tracked_mode;
 
 /// What became of one output.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -
                 Ok(Restored::AlreadyThere)
             } else {
                 take_guard(project, &out.stage, &mut guard)
-                    .and_then(|()| restore(site, out, &mut set_aside))
+                    .and_then(|()| restore(project, site, out, &mut set_aside))
                     .map(|()| Restored::FromCache)
             };
             let set_aside = set_aside.into_iter().filter_map(|incident| match incident {
@@ -105,12 +106,17 @@ fn take_guard(
 }
 
 fn restore(
+    project: &OpenProject,
     site: &Site<'_>,
     out: &LockedOut,
     set_aside: &mut Vec<Incident>,
 ) -> Result<(), StageFailure> {
     let path = &out.artifact.path;
     check_inside(site.root, path)?;
-    let mode = if out.is_theirs { CheckoutMode::Copy } else { site.mode };
+    let mode = match (out.is_theirs, out.is_tracked) {
+        (true, _) => CheckoutMode::Copy,
+        (false, true) => tracked_mode(project),
+        (false, false) => site.mode,
+    };
     site.restore(path, &out.artifact.content, mode, set_aside)
 }

@@ -27,8 +27,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod accept;
 mod capacity;
 mod checkout;
+mod collect;
 mod config;
 mod config_file;
 mod durations;
@@ -49,6 +51,7 @@ mod project;
 mod question;
 mod record;
 mod remotes;
+mod roots;
 mod run;
 mod run_cache;
 mod run_records;
@@ -58,14 +61,18 @@ mod share;
 mod signals;
 mod stage_run;
 mod supply;
+mod tracked;
 mod usage;
+mod verify;
 mod warden;
 mod words;
 mod worker;
 mod zygote;
 
+pub use accept::{Accepted, accept};
 pub use capacity::CapacityError;
 pub use checkout::{CheckedOut, Restored, check_out};
+pub use collect::{Collected, GarbageError, GarbageOptions, collect};
 pub use config::{
     CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability,
     RemoteConfig,
@@ -81,11 +88,14 @@ pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
 pub use record::{Phase, RunRecord, Span, StageRecord, names as run_names, read as read_run};
 pub use remotes::{RemoteChoiceError, choose_remote, open_remote, remote_name_problem};
+pub use roots::{RootError, Roots};
 pub use run::{Executor, RunError, RunOptions, run, run_with};
 pub use select::{Reach, select};
 pub use settled::{Settled, settled};
 pub use share::{FailedOut, Outlook, Shared, bring, send, would_bring, would_send};
 pub use signals::Interrupt;
 pub use supply::{Pull, Supply};
+pub use tracked::{TrackError, Tracked, track, tracked, untrack};
 pub use usage::Usage;
+pub use verify::{Finding, Verified, Wrong, verify};
 pub use worker::Stream;

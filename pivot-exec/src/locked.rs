@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::load::{LoadOptions, stages_without_python};
 use crate::project::OpenProject;
+use crate::tracked::{Tracked, tracked};
 
 /// An output of a stage as its lock has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub struct LockedOut {
     pub is_declared: bool,
     /// Whether the declaration says that the cache does not keep it.
     pub is_uncached: bool,
+    /// Whether it is data that no stage makes; then `stage` is the name of its lock file.
+    pub is_tracked: bool,
     /// Whether it is given to people or stages that write to it: a metric, an incremental output.
     pub(crate) is_theirs: bool,
 }
@@ -36,6 +39,8 @@ pub struct Locked {
     pub outs: Vec<LockedOut>,
     /// Things that the user should know, such as a lock that cannot be read.
     pub notices: Vec<String>,
+    /// How many locks cannot be used.
+    pub unusable: usize,
 }
 
 /// Why it is not clear which outputs are meant.
@@ -112,26 +117,36 @@ pub fn locked_outs(
             Found::Absent => {}
         }
     }
+    let stages = all.len();
+    let (tracked, notices) = tracked(project)?;
+    for Tracked { name, artifact } in tracked {
+        let lock = Lock::new([], serde_json::Value::Null, Vec::new(), vec![artifact]);
+        all.push((name, lock.expect("it was an output of a lock")));
+    }
     let mut chosen: Vec<Chosen> = vec![Chosen::No; all.len()];
-    let mut locked = Locked::default();
+    let mut locked = Locked { unusable: notices.len(), notices, ..Locked::default() };
     if words.is_empty() {
-        for ((name, _), chosen) in all.iter().zip(&mut chosen) {
-            if known.as_ref().is_none_or(|known| known.contains(name.as_str())) {
+        for (index, ((name, _), chosen)) in all.iter().zip(&mut chosen).enumerate() {
+            if index >= stages || known.as_ref().is_none_or(|known| known.contains(name.as_str())) {
                 *chosen = Chosen::All;
             }
         }
         let is_known =
             |name: &String| known.as_ref().is_none_or(|known| known.contains(name.as_str()));
-        let unusable = unusable.into_iter().filter(|(name, _)| is_known(name));
+        let unusable: Vec<_> = unusable.into_iter().filter(|(name, _)| is_known(name)).collect();
+        locked.unusable += unusable.len();
         locked.notices.extend(
-            unusable.map(|(name, why)| format!(".pivot/stages/{name}.lock is not used: {why}")),
+            unusable
+                .into_iter()
+                .map(|(name, why)| format!(".pivot/stages/{name}.lock is not used: {why}")),
         );
     } else {
         for word in words {
             choose(word, &all, &unusable, &mut chosen)?;
         }
     }
-    for ((stage, lock), chosen) in all.into_iter().zip(chosen) {
+    for (index, ((stage, lock), chosen)) in all.into_iter().zip(chosen).enumerate() {
+        let is_tracked = index >= stages;
         for artifact in lock.outs() {
             if !chosen.has(&artifact.path) {
                 continue;
@@ -145,6 +160,7 @@ pub fn locked_outs(
                 is_declared: out.is_some(),
                 // The cache holds a copy of metrics in any case.
                 is_uncached: out.is_some_and(|out| !out.cache) && !is_metric,
+                is_tracked,
                 is_theirs: is_metric || is_incremental || out.is_some_and(|out| !out.cache),
             });
         }

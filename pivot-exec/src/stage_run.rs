@@ -212,6 +212,26 @@ impl StageRunner<'_> {
         elapsed: Duration,
     ) -> Result<(), StageFailure> {
         let stage = self.stage(task);
+        let outs = self.store_outputs(stage, &ready.deps)?;
+        let code = with_reported(&self.loaded.codes[task.index()].manifest, reported);
+        self.write_lock(task, &code, &ready.deps, outs.clone())?;
+        let state = &self.project.state;
+        if is_repeatable(stage) {
+            let deps = stage.deps.iter().map(|dep| dep.as_str()).zip(ready.deps.iter().copied());
+            let deps: Vec<_> = deps.collect();
+            let key = RunKey::new(&code, &self.loaded.params[task.index()], &deps, &stage.outs);
+            run_cache::remember(state, &key, &outs);
+        }
+        crate::durations::remember(state, stage.name.as_str(), elapsed);
+        Ok(())
+    }
+
+    /// Stores what lies at the outputs' paths, and checks that the dependencies are still `deps`.
+    fn store_outputs(
+        &self,
+        stage: &Stage,
+        deps: &[Content],
+    ) -> Result<Vec<Artifact>, StageFailure> {
         let root = self.project.root();
         let missing: Vec<String> = stage
             .outs
@@ -228,23 +248,39 @@ impl StageRunner<'_> {
             let content = self.store(out)?;
             outs.push(Artifact::new(path, content));
         }
-        for (dep, before) in stage.deps.iter().zip(&ready.deps) {
+        for (dep, before) in stage.deps.iter().zip(deps) {
             let path = dep.as_str();
             if self.site.workspace.content(path)?.as_ref() != Some(before) {
                 return Err(StageFailure::InputChanged { path: path.to_owned() });
             }
         }
-        let code = with_reported(&self.loaded.codes[task.index()].manifest, reported);
-        self.write_lock(task, &code, &ready.deps, outs.clone())?;
-        let state = &self.project.state;
-        if is_repeatable(stage) {
-            let deps = stage.deps.iter().map(|dep| dep.as_str()).zip(ready.deps.iter().copied());
-            let deps: Vec<_> = deps.collect();
-            let key = RunKey::new(&code, &self.loaded.params[task.index()], &deps, &stage.outs);
-            run_cache::remember(state, &key, &outs);
+        Ok(outs)
+    }
+
+    /// Records what is there now as what the stage wrote, without running it. `false`: that is what
+    /// its lock says already.
+    pub(crate) fn accept(&self, task: TaskId) -> Result<bool, StageFailure> {
+        let stage = self.stage(task);
+        let guards = self.project.root().join(".pivot/run");
+        let _guard = match guard::try_take(&guards, stage.name.as_str()) {
+            Ok(Attempt::Taken(guard)) => guard,
+            Ok(Attempt::Held(pid)) => return Err(StageFailure::Held { pid }),
+            Err((source, path)) => {
+                let path = path.display().to_string();
+                return Err(StageFailure::Workspace { action: "lock", path, source });
+            }
+        };
+        self.check_outputs_are_inside(stage)?;
+        let lock = self.lock_of(task)?;
+        let facts = self.facts(task, &lock, false)?;
+        let name = |task: TaskId| self.stage(task).name.to_string();
+        if decide(&facts, self.supply, &name).0 == Decision::Keep {
+            return Ok(false);
         }
-        crate::durations::remember(state, stage.name.as_str(), elapsed);
-        Ok(())
+        let deps = facts_contents(&facts);
+        let outs = self.store_outputs(stage, &deps)?;
+        self.write_lock(task, &facts.code, &deps, outs)?;
+        Ok(true)
     }
 
     /// Stores an output that can be restored later, or only hashes it.

@@ -5,6 +5,7 @@
 mod beyond;
 mod binding;
 mod cache;
+mod caretaking;
 mod clones;
 mod code_changes;
 mod command_line;

@@ -1,0 +1,95 @@
+//! `pivot verify`: is what the locks record still there, byte for byte?
+
+use pivot_exec::{Finding, Wrong};
+use serde_json::json;
+
+use crate::commands::checkout::causes;
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::show::output;
+use crate::{Global, project};
+
+/// Hash outputs and tracked data again, in the workspace and in the cache
+///
+/// Damaged objects are moved to quarantine, and stored again where the workspace has the right
+/// bytes. The exit code is 1 if anything was wrong.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Stages, base names, patterns, or paths of outputs and tracked data [default: all]
+    #[arg(value_name = "STAGES|PATHS")]
+    words: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
+    let project = project::open(global)?;
+    let locked = project::locked(global, &project, &arguments.words)?;
+    let verified = pivot_exec::verify(&project, &locked);
+    let is_well = verified.is_well() && locked.unusable == 0;
+    if arguments.json {
+        let outs = verified.outs.iter().map(|finding| {
+            let wrong: Vec<_> = finding.wrong.iter().map(text).collect();
+            let out = &finding.out;
+            json!({ "stage": out.stage, "path": out.artifact.path, "wrong": wrong })
+        });
+        let inconsistent = verified
+            .inconsistent
+            .iter()
+            .map(|(stage, path, writer)| json!({ "stage": stage, "path": path, "writer": writer }));
+        output::json(&json!({
+            "schema_version": 1,
+            "success": is_well,
+            "outs": outs.collect::<Vec<_>>(),
+            "inconsistent": inconsistent.collect::<Vec<_>>(),
+        }));
+    } else {
+        let mut lines = String::new();
+        for group in verified.outs.chunk_by(|a, b| a.out.stage == b.out.stage) {
+            lines += &group_text(group);
+        }
+        for (stage, path, writer) in &verified.inconsistent {
+            lines += &format!(
+                "wrong  {stage}: its lock has another `{path}` than the lock of `{writer}`\n"
+            );
+        }
+        let wrong = verified.outs.iter().filter(|finding| !finding.wrong.is_empty()).count();
+        lines += &format!("{} outputs: {wrong} wrong\n", verified.outs.len());
+        output::data(&lines);
+    }
+    if !is_well {
+        output::note(
+            "hint: `pivot checkout` brings outputs back from the cache, `pivot pull` objects from a \
+             remote; `pivot run` makes them again",
+        );
+    }
+    Ok(if is_well { Exit::Done } else { Exit::NotDone })
+}
+
+fn group_text(group: &[Finding]) -> String {
+    let name = match &group[0].out {
+        out if out.is_tracked => &out.artifact.path,
+        out => &out.stage,
+    };
+    let is_well = group.iter().all(|finding| finding.wrong.is_empty());
+    let mut lines = format!("{}  {name}\n", if is_well { "ok   " } else { "wrong" });
+    for finding in group {
+        for wrong in &finding.wrong {
+            lines += &format!("         {}: {}\n", finding.out.artifact.path, text(wrong));
+        }
+    }
+    lines
+}
+
+fn text(wrong: &Wrong) -> String {
+    match wrong {
+        Wrong::Missing => "not in the workspace".to_owned(),
+        Wrong::Differs { found } => format!("the workspace has another content ({})", found.id),
+        Wrong::Unreadable(error) => causes(error),
+        Wrong::Cache { error, is_healed: true } => {
+            format!("{}; stored again from the workspace", causes(error))
+        }
+        Wrong::Cache { error, is_healed: false } => causes(error),
+    }
+}
