@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pivot_cache::{Cache, ObjectId, State, Table};
 
 use crate::diagnosis::Diagnosis;
+use crate::options::Interrupt;
 use crate::record::RecordKey;
 use crate::remote::{Remote, RemoteError, Report, Step, Transfer};
 use crate::url::RemoteUrl;
@@ -134,6 +135,10 @@ impl Remote for Indexed<'_> {
         self.inner.jobs()
     }
 
+    fn interrupt(&self) -> Interrupt {
+        self.inner.interrupt()
+    }
+
     fn send_all(&self, cache: &Cache, ids: &[ObjectId], report: &mut Report<'_>) {
         let (known, unknown): (Vec<_>, Vec<_>) = ids.iter().partition(|id| self.is_known(**id));
         for id in known {
@@ -183,6 +188,17 @@ mod tests {
 
     fn tomorrow() -> SystemTime {
         SystemTime::now() + VALID_FOR
+    }
+
+    #[test]
+    fn a_wish_to_end_is_heard_through_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(&dir.path().join("state.lmdb"));
+        let interrupt = Interrupt::default();
+        let inner = DirectoryRemote::new(dir.path()).with_interrupt(interrupt.clone());
+        let remote = Indexed::new(Box::new(inner), &state);
+        interrupt.set();
+        assert!(remote.interrupt().is_set());
     }
 
     #[test]

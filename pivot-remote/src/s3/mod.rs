@@ -13,7 +13,7 @@ mod presence;
 mod upload;
 pub(crate) mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -116,6 +116,7 @@ impl S3Remote {
             let mut waiting = ids.iter().copied();
             let mut told = engine.wire.moved_bytes();
             let mut under_way = stream::FuturesUnordered::new();
+            let mut unfinished = HashSet::new();
             let mut failures_in_a_row = 0;
             let mut tick = Box::pin(tokio::time::sleep(REPORT_EVERY));
             let mut last_call = None;
@@ -124,6 +125,7 @@ impl S3Remote {
                 while goes_on && under_way.len() < engine.width() {
                     let Some(id) = waiting.next() else { break };
                     let work = work(engine, id);
+                    unfinished.insert(id);
                     under_way.push(async move { (id, work.await) });
                 }
                 if under_way.is_empty() {
@@ -137,6 +139,7 @@ impl S3Remote {
                             }
                             _ => failures_in_a_row = 0,
                         }
+                        unfinished.remove(&id);
                         report(Step::Ended { id, result });
                     }
                     Either::Left((None, _)) => break,
@@ -159,7 +162,8 @@ impl S3Remote {
                 report(Step::Bytes { count: moved - told });
             }
             let is_interrupted = engine.is_interrupted();
-            let rest: Vec<_> = waiting.collect();
+            // What has not ended by the end of its grace counts as failed too.
+            let rest: Vec<_> = unfinished.into_iter().chain(waiting).collect();
             fail_all(&rest, report, || {
                 if is_interrupted {
                     return RemoteError::Interrupted;
