@@ -4,6 +4,7 @@
 //! key, names exactly the outputs that the stage declares, and each of these arrives with the
 //! hash that it is named by.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pivot_cache::Table;
@@ -43,8 +44,9 @@ pub(crate) fn send<'l>(
     }
     let wire: Vec<_> = records.iter().map(|(id, bytes, _)| (id.clone(), bytes.clone())).collect();
     let failed = remote.put_records(&wire);
+    let unsent: HashSet<&RecordKey> = failed.iter().map(|(id, _)| id).collect();
     for (id, _, key) in &records {
-        if failed.iter().all(|(other, _)| other != id) {
+        if !unsent.contains(id) {
             state.put(Table::Remote, &sent_key(remote, key), &now_seconds().to_le_bytes());
         }
     }

@@ -59,6 +59,21 @@ pub struct Outlook {
     pub passed_over: Vec<(String, String)>,
 }
 
+impl Outlook {
+    /// Adds an output with the objects that it lacks; those already `counted` cost nothing more.
+    fn need(
+        &mut self,
+        out: &LockedOut,
+        lacking: &[&(ObjectId, u64)],
+        counted: &mut HashSet<ObjectId>,
+    ) {
+        let fresh = lacking.iter().filter(|(id, _)| counted.insert(*id));
+        let sizes: Vec<u64> = fresh.map(|(_, size_bytes)| *size_bytes).collect();
+        self.objects += sizes.len() as u64;
+        self.needed.push((out.clone(), sizes.iter().sum()));
+    }
+}
+
 /// Sends what `locked` names, and then the records of the runs that wrote it.
 ///
 /// An output that the cache lacks but the remote has is no failure.
@@ -97,9 +112,12 @@ pub fn send(
         let failed: HashSet<&str> = shared.failed.iter().map(|out| out.stage.as_str()).collect();
         let left_out: HashSet<&str> =
             shared.passed_over.iter().map(|(stage, _)| stage.as_str()).collect();
+        let mut asked: HashMap<&str, usize> = HashMap::new();
+        for out in &locked.outs {
+            *asked.entry(&out.stage).or_default() += 1;
+        }
         let whole = locked.locks.iter().filter(|(stage, lock)| {
-            let sent = locked.outs.iter().filter(|out| out.stage == *stage).count();
-            sent == lock.outs().len()
+            asked.get(stage.as_str()).copied().unwrap_or(0) == lock.outs().len()
                 && !failed.contains(stage.as_str())
                 && !left_out.contains(stage.as_str())
         });
@@ -148,10 +166,7 @@ pub fn would_send(
             outlook.missing.push(out.clone());
             continue;
         }
-        let fresh = lacking.into_iter().filter(|(id, _)| counted.insert(*id));
-        let sizes: Vec<u64> = fresh.map(|(_, size_bytes)| *size_bytes).collect();
-        outlook.objects += sizes.len() as u64;
-        outlook.needed.push((out.clone(), sizes.iter().sum()));
+        outlook.need(out, &lacking, &mut counted);
     }
     Ok(outlook)
 }
@@ -182,10 +197,7 @@ pub fn would_bring(
             outlook.missing.push(out.clone());
             continue;
         }
-        let fresh = lacking.into_iter().filter(|(id, _)| counted.insert(*id));
-        let sizes: Vec<u64> = fresh.map(|(_, size_bytes)| *size_bytes).collect();
-        outlook.objects += sizes.len() as u64;
-        outlook.needed.push((out.clone(), sizes.iter().sum()));
+        outlook.need(out, &lacking, &mut counted);
     }
     Ok(outlook)
 }

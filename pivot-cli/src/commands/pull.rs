@@ -1,5 +1,7 @@
 //! `pivot pull`: outputs from a remote into the project.
 
+use std::collections::HashSet;
+
 use pivot_exec::{CheckedOut, LockedOut, Restored};
 use serde_json::json;
 
@@ -27,15 +29,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let shared = transfer::watched(arguments, "fetched", |progress| {
         pivot_exec::bring(&project, &session.remote, &wanted, progress)
     });
-    let here: Vec<LockedOut> = wanted
-        .into_iter()
-        .filter(|out| {
-            let is_this = |stage: &str, path: &str| stage == out.stage && path == out.artifact.path;
-            let failed = shared.failed.iter().any(|failed| is_this(&failed.stage, &failed.path));
-            let passed = shared.passed_over.iter().any(|(stage, path)| is_this(stage, path));
-            !failed && !passed
-        })
+    let lacking: HashSet<(&str, &str)> = (shared.failed.iter())
+        .map(|out| (out.stage.as_str(), out.path.as_str()))
+        .chain(shared.passed_over.iter().map(|(stage, path)| (stage.as_str(), path.as_str())))
         .collect();
+    let is_here = |out: &LockedOut| !lacking.contains(&(&out.stage, &out.artifact.path));
+    let here: Vec<LockedOut> = wanted.into_iter().filter(is_here).collect();
     let checked = match session.interruption.came() {
         None => pivot_exec::check_out(&project, &here),
         Some(_) => Vec::new(),
