@@ -198,7 +198,7 @@ fn scheduler<'g>(
     for stage in &plan.stages {
         match capacities.demand(&mut scheduler, stage.task, loaded.pipeline.stage(stage.task)) {
             // What will not run needs nothing.
-            Err(_) if matches!(stage.decision, Decision::Keep | Decision::Restore(_)) => {}
+            Err(_) if !matches!(stage.decision, Decision::Run | Decision::MayRun) => {}
             other => other?,
         }
     }
