@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 fn amounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resources, D::Error> {
-    let given = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+    let given: BTreeMap<String, serde_json::Value> = nothing_as_default(deserializer)?;
     let amount = |(name, value): (String, serde_json::Value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         match pivot_pipeline::resource_amount(&name, &text) {
@@ -280,7 +280,7 @@ mod tests {
         let r2 = &read(text).unwrap().remotes["r2"];
         assert_eq!((r2.url.as_str(), r2.region.as_deref()), ("s3://b", Some("auto")));
         assert_eq!(r2.endpoint_url.as_deref(), Some("https://x"));
-        assert_eq!(read("remotes:\ndefault_remote:\n").unwrap(), Config::default());
+        assert_eq!(read("remotes:\ndefault_remote:\nresources:\n").unwrap(), Config::default());
         for text in ["remotes: {r2: {region: x}}", "remotes: {r2: {url: s3://b, key: x}}"] {
             assert!(read(text).is_err(), "accepted {text}");
         }

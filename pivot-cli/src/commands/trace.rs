@@ -29,9 +29,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
     let project = project::open(global)?;
     let root = project.root();
-    let io = |what: String| {
-        move |error: std::io::Error| Report::new(what).hint(format!("the cause: {error}"))
-    };
+    let io = |what: String| move |error: std::io::Error| Report::new(what).caused_by(&error);
     let names = pivot_exec::run_names(root).map_err(io("cannot read `.pivot/runs`".into()))?;
     if arguments.list {
         for name in names {
