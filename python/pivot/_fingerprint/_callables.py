@@ -6,8 +6,10 @@ followed by the objects they hold, never by what they pretend to be.
 """
 
 from __future__ import annotations
+import __future__
 
 import functools
+import gc
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from ._source import FunctionNode
 
 __all__ = ["function_inside", "wrapper_inside"]
+
+
+CO_FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
 
 
 def _function(encoder: Encoder, value: types.FunctionType) -> Steps:
@@ -69,13 +74,17 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
             (name, item) for name, item in vars(value).items() if not _is_bookkeeping(name, item)
         )
     )
+    if encoder.mode.lines:
+        encoder.text(str(code.co_firstlineno) if source is None else source.digest)
     if texts:
+        encoder.write(b"%d" % (code.co_flags & CO_FUTURE_ANNOTATIONS))
         yield value.__doc__
         annotate = getattr(value, "__annotate__", None)
         if type(annotate) is types.FunctionType:
             component.codes.append(annotate.__code__)  # annotations are part of the text
     if names.reads_texts:
         component.reads_texts = True
+    component.reads |= names.reads
     component.strings.extend(text for text, _ in names.strings if SCRIPT.search(text))
     cells = _cells(value)
     environment = Environment(
@@ -162,6 +171,7 @@ def wrapper_inside(encoder: Encoder, value: Any) -> Steps:
         except Exception:
             encoder.mark("?")
     yield value.__wrapped__
+    yield Task(_cached_results(encoder, value))
     yield Task(
         encoder.sorted_items(
             (name, item)
@@ -171,6 +181,27 @@ def wrapper_inside(encoder: Encoder, value: Any) -> Steps:
             and not _is_bookkeeping(name, item)
         )
     )
+
+
+def _cached_results(encoder: Encoder, value: Any) -> Steps:
+    """What a cache has kept since the import: calls of the stage get it, whatever the code says."""
+    info = getattr(value, "cache_info", None)
+    try:
+        is_empty = info is None or info().currsize == 0
+    except Exception:
+        return
+    if is_empty:
+        return
+    encoder.mark("cached")
+    for item in gc.get_referents(value):
+        if type(item) is dict and item is not vars(value):
+            # Without a limit it maps arguments to results, else to links that hold both.
+            if not any(type(inner).__name__ == "_lru_list_elem" for inner in item.values()):
+                yield item
+        elif not any(item is own for own in (value.__wrapped__, vars(value))) and not isinstance(
+            item, type
+        ):
+            yield item
 
 
 def _lru_cache(encoder: Encoder, value: Any) -> Steps:

@@ -144,6 +144,8 @@ def class_inside(encoder: Encoder, value: type, *, params: bool = False) -> Step
         return
     graph, component = encoder.graph, encoder.component
     encoder.mark("class")
+    if not params:
+        encoder.text(value.__module__)  # its text, `<class 'm.C'>`, shows it
     for base in value.__bases__:
         yield Task(_field_type(encoder, base, params=params))
     if type(value) is not type:
@@ -164,7 +166,8 @@ def class_inside(encoder: Encoder, value: type, *, params: bool = False) -> Step
         if isinstance(entry, types.MemberDescriptorType) and slots is not None:
             continue
         named.append((name, entry))
-    named.sort(key=lambda pair: pair[0])
+    if not encoder.mode.order:
+        named.sort(key=lambda pair: pair[0])
     for name, entry in named:
         encoder.text(name)
         yield Task(_entry(encoder, value, entry))
@@ -211,7 +214,9 @@ def _annotations(encoder: Encoder, value: type, *, params: bool) -> Steps:
         for child in node.body
         if child.__class__.__name__ == "AnnAssign" and child.target.__class__.__name__ == "Name"  # type: ignore[attr-defined]
     ]
-    if not annotated:
+    if not annotated or not (
+        params or encoder.mode.annotations or _may_be_read(encoder, value, node)
+    ):
         return
     annotate = vars(value).get("__annotate_func__")
     if isinstance(annotate, types.FunctionType):
@@ -222,6 +227,10 @@ def _annotations(encoder: Encoder, value: type, *, params: bool) -> Steps:
     for child in annotated:
         nodes += [child.target, child.annotation]  # type: ignore[attr-defined]
     encoder.mark("annotations")
+    if encoder.mode.annotations and source is not None:
+        # As texts or as objects.
+        futures = [entry.module for entry in source.imported("annotations")]
+        encoder.mark(str("__future__" in futures))
     encoder.write(graph.hashed(nodes_form(nodes, in_class=True)))
     module = sys.modules.get(value.__module__)
     if module is not None:
@@ -232,6 +241,18 @@ def _annotations(encoder: Encoder, value: type, *, params: bool) -> Steps:
         if params:
             meanings = {path: _as_params(graph, what) for path, what in meanings.items()}
         yield Task(meanings_inside(encoder, meanings))
+
+
+def _may_be_read(encoder: Encoder, value: type, node: Any) -> bool:
+    """Whether something may have read the annotations of a class when it was made."""
+    if node.decorator_list or type(value) is not type:
+        return True
+    for base in value.__mro__[1:-1]:
+        if "__init_subclass__" in vars(base):
+            return True
+        if base.__module__ != "builtins" and encoder.graph.class_owner(base) == "library":
+            return True
+    return False
 
 
 def _as_params(graph: Any, meaning: tuple[Any, ...]) -> tuple[Any, ...]:

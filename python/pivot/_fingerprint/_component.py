@@ -32,7 +32,14 @@ class Mode(NamedTuple):
     texts: bool = False
     """Docstrings and annotations, since something in the stage's code reads them."""
     full: bool = False
-    """References carry module names, since two components share a label."""
+    """References carry module names, since two components share a label, or since something
+    writes such names down, as pickle does."""
+    annotations: bool = False
+    """The annotations of all classes, since something in the stage's code reads them."""
+    order: bool = False
+    """The order of attributes, since something in the stage's code lists them."""
+    lines: bool = False
+    """Line numbers, since something in the stage's code asks for them."""
 
 
 class Component:
@@ -49,8 +56,10 @@ class Component:
         "libraries",
         "line",
         "modules",
+        "mutables",
         "notes",
         "opaque",
+        "reads",
         "reads_environment",
         "reads_texts",
         "runs_programs",
@@ -79,7 +88,11 @@ class Component:
         self.bound: tuple[str, str] | None = None
         """Module and name of the binding, for provenance."""
         self.opaque = False
+        self.mutables: list[tuple[int, Any]] = []
+        """Objects in here that code could change, with the number of their visit."""
         self.reads_texts = False
+        self.reads: set[str] = set()
+        """Names of `_names.READERS` that the code uses."""
         self.reads_environment = False
         self.writes_environment = False
         self.runs_programs = False

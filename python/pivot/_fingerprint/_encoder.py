@@ -25,6 +25,7 @@ Handler = Callable[["Encoder", Any], Steps]
 
 # Library objects are looked into, but not without end: a logger leads to every logger there is.
 _LIBRARY_OBJECTS_MAX = 20_000
+_VISITED_MAX = 10_000  # objects of one component that are compared with those of others
 _SCRIPT_TEXT_MAX = 500  # longer texts name no script
 
 
@@ -47,6 +48,9 @@ class Encoder:
         self.hash = new_hash()
         self.write = self.hash.update
         self.library_objects = 0
+        self.visited: list[tuple[int, Any]] = []
+        """The first objects that were met, each with its number, or -1 where there is no order."""
+        self._unordered = [False]
         self._count = 0
         self._seen: list[dict[int, tuple[int, Any]]] = [{}]
         self._outer: list[tuple[Any, int, int]] = []
@@ -113,12 +117,15 @@ class Encoder:
                 self._lowest = min(self._lowest, number)
                 self.write(b"<again>%d;" % number)
                 return True
+        if len(self.visited) < _VISITED_MAX:
+            self.visited.append((-1 if self._unordered[-1] else len(self.visited), item))
         self._seen[-1][key] = (self._count, item)
         self._count += 1
         return False
 
-    def isolate(self) -> None:
+    def isolate(self, *, ordered: bool = True) -> None:
         """Begin a part with a digest of its own, in which siblings are not remembered."""
+        self._unordered.append(not ordered or self._unordered[-1])
         self._outer.append((self.hash, self._count, self._lowest))
         self._seen.append({})
         self._lowest = 1 << 60
@@ -128,6 +135,7 @@ class Encoder:
     def close(self, item: Any = None) -> bytes:
         """End the part; its digest. A part without references to outside is kept for reuse."""
         digest = self.hash.digest()
+        self._unordered.pop()
         self.hash, self._count, lowest = self._outer.pop()
         self.write = self.hash.update
         self._seen.pop()

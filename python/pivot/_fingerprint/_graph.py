@@ -28,6 +28,7 @@ from ._modules import UserModules, absolute_name
 from ._names import Names, names_of
 from ._owners import Owners
 from ._packages import Packages
+from ._pristine import OWN_BUILTINS
 from ._resolve import Resolver
 from ._roots import Roots
 from ._source import Source
@@ -43,6 +44,25 @@ _LIBRARY_CALLABLES = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
     types.GetSetDescriptorType,
+)
+_MUTABLE = frozenset(
+    {
+        "builtins.list",
+        "builtins.dict",
+        "builtins.set",
+        "builtins.bytearray",
+        "collections.deque",
+        "collections.defaultdict",
+        "collections.OrderedDict",
+        "collections.Counter",
+        "types.SimpleNamespace",
+        "array.array",
+        "numpy.ndarray",
+        "pandas.core.frame.DataFrame",
+        "pandas.core.series.Series",
+        "pandas.DataFrame",
+        "pandas.Series",
+    }
 )
 _ORIGIN_DEPTH_MAX = 20
 
@@ -104,9 +124,21 @@ class Graph(Owners, UserModules):
         encoder = Encoder(self, component, mode)
         try:
             component.digest = encoder.run(self._steps(encoder, key))
+            component.mutables = [
+                (number, item) for number, item in encoder.visited if self._is_mutable(item)
+            ]
         except Exception as error:
             self._unreadable(component, mode, error)
         return component
+
+    def _is_mutable(self, item: Any) -> bool:
+        kind = type(item)
+        if type_name(kind) in _MUTABLE:
+            return True
+        return (
+            not issubclass(kind, (*_CALLABLES, type, types.ModuleType))
+            and self.class_owner(kind) == "user"
+        )
 
     def _unreadable(self, component: Component, mode: Mode, error: Exception) -> None:
         """An object that cannot be looked into: the code of its module stands for it."""
@@ -361,6 +393,8 @@ class Graph(Owners, UserModules):
             origin = self.canonical(origin, value)
         if self._module_kind(origin[0]) != "user":
             component.libraries[".".join(origin)] = None
+            if origin[0] == "builtins" and origin[1] not in OWN_BUILTINS:
+                return ("value", value)  # only user code can have put it there
             if self._is_library_owned(value):
                 return ("lib", ".".join(origin))
             return ("value", value)
@@ -502,10 +536,13 @@ class Graph(Owners, UserModules):
         return self.special_name(values[0]) if values else None
 
 
-_SPECIAL_BUILTINS = ("getattr", "globals", "vars", "eval", "exec", "compile", "str")
+_SPECIAL_BUILTINS = (
+    "getattr", "hasattr", "dir", "globals", "vars", "eval", "exec", "compile", "str",
+)  # fmt: skip
 _SPECIAL_NAMES = {
     ("runpy", "run_path"): "run_path",
     ("runpy", "run_module"): "run_module",
+    ("importlib.util", "find_spec"): "find_spec",
     ("importlib.metadata", "entry_points"): "entry_points",
     ("gc", "get_objects"): "everything",
     ("gc", "get_referrers"): "everything",

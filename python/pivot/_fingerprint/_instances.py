@@ -38,7 +38,10 @@ def instance(encoder: Encoder, value: Any) -> Steps:
         yield hook(value)
         return
     yield Task(_builtin_content(encoder, value))
-    yield Task(encoder.sorted_items(_state(value).items()))
+    state = _state(value)
+    if encoder.mode.order:
+        yield list(state)
+    yield Task(encoder.sorted_items(state.items()))
 
 
 def library_instance(encoder: Encoder, value: Any) -> Steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -16,7 +17,26 @@ from ._scripts import Scripts, can_start_programs
 
 __all__ = ["Fingerprint", "Manifests"]
 
-_TEXT_READERS = re.compile(r"inspect\.(get|signature|clean)|typing\.get_type_hints|pydoc\.")
+# What a stage's code calls -> what counts for it beyond the usual.
+_READERS = (
+    (
+        re.compile(r"inspect\.(get|signature|clean)|typing\.get_type_hints|pydoc\."),
+        {"texts", "annotations"},
+    ),
+    (
+        re.compile(
+            r"(dataclasses\.(fields|make_dataclass)|(pydantic|typeguard|beartype|msgspec|cattrs?"
+            r"|attrs?|dacite|marshmallow\w*|mashumaro|apischema|typer|hydra|omegaconf|serde)(\.|$))"
+        ),
+        {"annotations"},
+    ),
+    (
+        re.compile(r"(_?pickle|dill|cloudpickle|joblib|shelve|copyreg)(\.|$)|torch\.save"),
+        {"full", "order"},
+    ),
+    (re.compile(r"builtins\.vars$|inspect\.getmembers_static"), {"order"}),
+    (re.compile(r"inspect\.(stack|currentframe|getframeinfo|trace)|sys\._getframe"), {"lines"}),
+)
 
 
 class Fingerprint(NamedTuple):
@@ -51,10 +71,11 @@ class Manifests:
             start.append(self.graph.params_key(params_model))
         mode = Mode()
         reached, effects, codes = self._reach(start, function, mode)
-        if any(map(_reads_texts, reached.values())):
-            mode = Mode(texts=True)
+        mode = _mode(reached.values())
+        if mode != Mode():
             reached, effects, codes = self._reach(start, function, mode)
-        components = self._named(reached, mode) + effects + self._outside(reached)
+        components = self._named(reached, mode) + _shared(reached)
+        components += effects + self._outside(reached)
         return Fingerprint(components, _notes(reached), self._covered(reached, codes, function))
 
     def _covered(self, reached: dict[Key, Component], codes: list[CodeType], function: Any) -> str:
@@ -203,8 +224,36 @@ class Manifests:
         return found
 
 
-def _reads_texts(component: Component) -> bool:
-    return component.reads_texts or any(map(_TEXT_READERS.match, component.libraries))
+def _mode(components: Iterable[Component]) -> Mode:
+    """What counts beyond the usual, by what the code of a stage reads."""
+    reads: set[str] = set()
+    for component in components:
+        reads |= component.reads
+        if component.reads_texts:
+            reads |= {"texts", "annotations"}
+        for dotted in component.libraries:
+            for pattern, what in _READERS:
+                if pattern.match(dotted):
+                    reads |= what
+    return Mode(**dict.fromkeys(reads, True))
+
+
+def _shared(reached: dict[Key, Component]) -> list[dict[str, Any]]:
+    """Objects that several components hold: a change through one shows through the others."""
+    holders: dict[int, list[tuple[str, int]]] = {}
+    for key, component in reached.items():
+        for number, item in component.mutables:
+            holders.setdefault(id(item), []).append((key.full_label, number))
+    groups: dict[str, list[bytes]] = {}
+    for places in holders.values():
+        if len(places) > 1:
+            places.sort()
+            text = repr(places).encode("utf-8", "surrogatepass")
+            groups.setdefault(places[0][0], []).append(text)
+    return [
+        _entry(f"shared:{label}", component_hash(*sorted(texts)), None, None)
+        for label, texts in sorted(groups.items())
+    ]
 
 
 def _module_part(dotted: str) -> str:

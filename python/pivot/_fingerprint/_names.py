@@ -12,7 +12,7 @@ from typing import Any
 
 from ._source import Imported, never_true
 
-__all__ = ["Binding", "Names", "Scope", "Use", "names_of"]
+__all__ = ["READERS", "Binding", "Names", "Scope", "Use", "names_of"]
 
 # How a local name is bound: by an import, to an expression, to the items of one, or otherwise.
 Binding = tuple[str, Any]
@@ -32,6 +32,21 @@ _TEXT_ATTRIBUTES = frozenset(
 )
 # As bare names only: as attributes they may be anybody's.
 _TEXT_NAMES = _TEXT_ATTRIBUTES | {"inspect", "signature", "getsource", "getdoc", "help"}
+
+
+# What makes more than usual count for a stage: attributes, and constants that may name one.
+READERS = {
+    "__module__": "full",
+    "to_pickle": "full",
+    "__reduce__": "full",
+    "__dict__": "order",
+    "co_firstlineno": "lines",
+    "co_positions": "lines",
+    "co_lines": "lines",
+    "f_lineno": "lines",
+    "tb_lineno": "lines",
+    "getframeinfo": "lines",
+}
 
 
 # Fields that hold no names: operators, contexts, plain values.
@@ -87,6 +102,7 @@ class Names:
         "local",
         "outer",
         "parents",
+        "reads",
         "reads_texts",
         "scopes",
         "strings",
@@ -104,6 +120,8 @@ class Names:
         self.strings: list[tuple[str, int]] = []
         self.attributes: dict[str, int] = {}
         """Every attribute name that is read, with a line."""
+        self.reads: set[str] = set()
+        """Fields of `Mode` that the code needs."""
         self.reads_texts = False
         """Whether docstrings, annotations or sources may be read."""
         self.parents: dict[int, tuple[str, Any]] = {}
@@ -152,6 +170,8 @@ class _Walk:
                 self.names.strings.append((node.value, node.lineno))
                 if node.value in _TEXT_ATTRIBUTES:
                     self.names.reads_texts = True
+                if node.value in READERS:
+                    self.names.reads.add(READERS[node.value])
         elif kind is ast.Attribute:
             self._attribute(node, scope, context)
         elif kind is ast.Call:
@@ -336,6 +356,8 @@ class _Walk:
             self.names.attributes.setdefault(attribute, node.lineno)
             if attribute in _TEXT_ATTRIBUTES:
                 self.names.reads_texts = True
+            if attribute in READERS:
+                self.names.reads.add(READERS[attribute])
         if isinstance(base, ast.Name):
             self.uses.append(Use(base.id, tuple(attributes), scope, node.lineno, context, store))
             return

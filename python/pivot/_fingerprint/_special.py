@@ -70,6 +70,12 @@ class SpecialNames(Evaluator):
             handler(call, use)
         elif name == "getattr" and call is not None:
             self._call_getattr(call, use)
+        elif name == "hasattr" and call is not None:
+            self._call_hasattr(call, use)
+        elif name == "dir" and call is not None:
+            self._call_dir(call, use)
+        elif name == "find_spec" and call is not None:
+            self._call_find_spec(call, use)
         elif name == "getenv" and call is not None:
             keys = self.evaluate(call.args[0], use.scope) if call.args else None
             self._environment_keys(keys)
@@ -132,6 +138,38 @@ class SpecialNames(Evaluator):
                 self._keys(
                     owner, keys, f"getattr({title})", f"getattr({title}, …) is computed", use
                 )
+
+    def _user_modules_in(self, call: ast.Call, use: Use) -> list[ModuleType]:
+        values = self.evaluate(call.args[0], use.scope) if call.args else None
+        return [
+            value
+            for value in values or ()
+            if issubclass(type(value), ModuleType) and self.graph.roots.module_kind(value) == "user"
+        ]
+
+    def _call_hasattr(self, call: ast.Call, use: Use) -> None:
+        for module in self._user_modules_in(call, use):
+            keys = self.evaluate(call.args[1], use.scope) if len(call.args) > 1 else None
+            if keys is None:
+                title = ast.unparse(call.args[0])
+                reason = f"hasattr({title}, …) is computed"
+                self.whole(module, f"hasattr({title})", reason, use.line)
+                continue
+            for key in keys:
+                there = "there" if key in vars(module) else "missing"
+                self.found[f"hasattr({module.__name__}, {key})"] = (there,)
+
+    def _call_dir(self, call: ast.Call, use: Use) -> None:
+        for module in self._user_modules_in(call, use):
+            names = sorted(name for name in vars(module) if not name.startswith("__"))
+            self.found[f"dir({module.__name__})"] = ("value", names)
+
+    def _call_find_spec(self, call: ast.Call, use: Use) -> None:
+        names = self.evaluate(call.args[0], use.scope) if call.args else None
+        for name in names or ():
+            if isinstance(name, str) and name:
+                kind = self.graph.find_kind(self.relative_name(name, call, use.scope))
+                self.found[f"find_spec({name})"] = (kind,)
 
     def _call_vars(self, call: ast.Call, use: Use) -> None:
         if not call.args:

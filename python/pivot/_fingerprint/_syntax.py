@@ -43,7 +43,7 @@ def nodes_form(nodes: list[ast.AST], *, texts: bool = False, in_class: bool = Fa
     """The form of some statements or expressions, in order."""
     out: list[str] = []
     stack: list[Any] = []
-    statements = [node for node in nodes if not _is_idle_statement(node)]
+    statements = [node for node in nodes if not _is_idle(node, in_class, texts)]
     for node in reversed(statements):
         stack.append((node, in_class))
     _write(stack, out, texts)
@@ -92,10 +92,12 @@ def _write(stack: list[Any], out: list[str], texts: bool) -> None:
             out.append("Else")
             _push_list(stack, node.orelse, in_class)
         else:
-            _push_fields(node, stack, out, in_class)
+            _push_fields(node, stack, out, in_class, texts)
 
 
-def _push_fields(node: ast.AST, stack: list[Any], out: list[str], in_class: bool) -> None:
+def _push_fields(
+    node: ast.AST, stack: list[Any], out: list[str], in_class: bool, texts: bool
+) -> None:
     kind = type(node)
     out.append(kind.__name__)
     fields = _FIELDS.get(kind)
@@ -111,7 +113,7 @@ def _push_fields(node: ast.AST, stack: list[Any], out: list[str], in_class: bool
                 continue
             items = value
             if field in _BLOCKS:
-                items = [v for v in value if not _is_idle_statement(v)]
+                items = [v for v in value if not _is_idle(v, in_class, texts)]
             pending.append(f"{field}[{len(items)}")
             for item in items:
                 if isinstance(item, ast.AST):
@@ -170,7 +172,7 @@ def _push_parameters(
 
 
 def _push_body(stack: list[Any], body: list[ast.stmt], in_class: bool, texts: bool) -> None:
-    statements = [node for node in body if not _is_idle_statement(node)]
+    statements = [node for node in body if not _is_idle(node, in_class, texts)]
     value = body[0].value if texts and body and isinstance(body[0], ast.Expr) else None
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         statements.insert(0, body[0])
@@ -184,9 +186,13 @@ def _push_list(stack: list[Any], nodes: list[Any], in_class: bool) -> None:
     stack.append(f"[{len(nodes)}")
 
 
-def _is_idle_statement(node: Any) -> bool:
-    """``pass``, docstrings and other constants that stand alone."""
+def _is_idle(node: Any, in_class: bool, texts: bool) -> bool:
+    """``pass``, docstrings and other constants that stand alone, ``x: int`` outside of a class."""
     kind = type(node)
+    if kind is ast.AnnAssign:
+        # That it makes the name local shows in what the other names mean.
+        bare = node.value is None and type(node.target) is ast.Name
+        return bare and not in_class and not texts
     return kind is ast.Pass or (kind is ast.Expr and type(node.value) is ast.Constant)
 
 

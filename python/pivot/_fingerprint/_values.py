@@ -102,7 +102,7 @@ def set_items(encoder: Encoder, value: Any) -> Steps:
     """The items of a set, in no order."""
     digests = []
     for item in list(value):
-        encoder.isolate()
+        encoder.isolate(ordered=False)
         yield item
         digests.append(encoder.close())
     encoder.write(b"%d" % len(digests))

@@ -182,6 +182,14 @@ def _lookups(recorder: Recorder, roots: Roots) -> list[dict[str, Any]]:
         folder = os.path.abspath(entry or os.curdir)
         if folder not in names and not os.path.exists(folder) and not entry.endswith(".zip"):
             names[folder] = set(recorder.lookups.get(None, ()))
+    # A folder without `__init__` is a package as well, until it gets one.
+    waiting = list(names)
+    while waiting:
+        folder = waiting.pop()
+        for entry in _present(folder, names[folder]) or ():
+            inner = os.path.join(folder, entry)
+            if "." not in entry and os.path.isdir(inner):
+                names.setdefault(inner, set()).add("__init__")
     found = []
     for folder in sorted(names):
         present = _present(folder, names[folder])
@@ -193,17 +201,6 @@ def _lookups(recorder: Recorder, roots: Roots) -> list[dict[str, Any]]:
                 "present": present,
             }
         )
-        for entry in present or ():
-            inner = os.path.join(folder, entry)
-            if inner not in names and "." not in entry and os.path.isdir(inner):
-                found.append(
-                    {
-                        "dir": inner,
-                        "stat": stat_tuple(inner),
-                        "names": ["__init__"],
-                        "present": _present(inner, {"__init__"}),
-                    }
-                )
     return found
 
 
