@@ -2,13 +2,16 @@
 //! that only showed when they were used.
 //!
 //! They stand in the lock beside the components of the manifest, under names that say where to
-//! look again: `ran:FILE`, `ran:FILE:FUNCTION`, `read:FILE`, `environ:NAME`. Comparing the lock
+//! look again: `ran:FILE`, `ran:FILE:FUNCTION`, `read:FILE`, `exists:PATH`, `listing:FOLDER`,
+//! `environ:NAME`. Comparing the lock
 //! takes their hashes of now. Only Python can compute one of a piece of code, so the state
 //! remembers it by the content of its file, and Python starts only when that has changed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use pivot_cache::{Content, ObjectId, Table, Workspace};
 use pivot_fingerprint::{CodeHash, Component, Manifest, SourcePlace};
@@ -21,6 +24,13 @@ use crate::worker::ExtraFrame;
 /// What the names of environment variables begin with.
 const VARIABLE: &str = "environ:";
 
+/// What the names of paths begin with that were only asked for, and of folders that were listed.
+const EXISTS: &str = "exists:";
+const LISTING: &str = "listing:";
+
+/// Names that Pivot and Python themselves put into folders.
+const NOT_LISTED: [&str; 3] = [".pivot", ".git", "__pycache__"];
+
 /// The current hashes of everything that some lock names as an extra.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
@@ -31,7 +41,7 @@ pub(crate) struct Extras {
 
 /// Whether a component in a lock was only seen by a run.
 pub(crate) fn is_extra(name: &str) -> bool {
-    ["ran:", "read:", VARIABLE].iter().any(|kind| name.starts_with(kind))
+    ["ran:", "read:", EXISTS, LISTING, VARIABLE].iter().any(|kind| name.starts_with(kind))
 }
 
 impl Extras {
@@ -77,10 +87,12 @@ impl Extras {
         self.files.iter().map(|(file, content)| (file.as_str(), *content))
     }
 
-    /// The environment variables that count, with the digests of their values.
-    pub(crate) fn variables(&self) -> impl Iterator<Item = (&str, Option<CodeHash>)> {
-        let all = self.hashes.iter();
-        all.filter_map(|(name, hash)| Some((name.strip_prefix(VARIABLE)?, *hash)))
+    /// What counts beside the contents of files, with its hashes; see [`fact_hash`].
+    pub(crate) fn facts(&self) -> impl Iterator<Item = (&str, Option<CodeHash>)> {
+        let is_fact =
+            |name: &str| [VARIABLE, EXISTS, LISTING].iter().any(|kind| name.starts_with(kind));
+        let all = self.hashes.iter().map(|(name, hash)| (name.as_str(), *hash));
+        all.filter(move |(name, _)| is_fact(name))
     }
 
     /// A stage's manifest together with the extras that its lock names.
@@ -118,7 +130,7 @@ fn with(own: &Manifest, mut extra: Vec<Component>) -> Manifest {
 /// The file that an extra is about.
 fn file_of(name: &str) -> Option<&str> {
     match name.split_once(':')? {
-        ("read", file) => Some(file),
+        ("read" | "exists" | "listing", file) => Some(file),
         ("ran", rest) => Some(rest.split_once(':').map_or(rest, |(file, _)| file)),
         _ => None,
     }
@@ -130,10 +142,48 @@ enum Known {
     OnlyToPython(ObjectId),
 }
 
-/// The digest of the value that an environment variable has now.
-pub(crate) fn variable_hash(variable: &str) -> Option<CodeHash> {
-    let value = std::env::var_os(variable)?;
-    Some(CodeHash::of_parts([value.as_bytes()]))
+/// The hash of an environment variable, of what is at a path, or of a folder's names, as it is
+/// now. It takes a system call or two.
+pub(crate) fn fact_hash(root: &Path, name: &str) -> Option<CodeHash> {
+    if let Some(variable) = name.strip_prefix(VARIABLE) {
+        return Some(CodeHash::of_parts([std::env::var_os(variable)?.as_bytes()]));
+    }
+    let path = file_of(name).filter(|path| is_below(path))?;
+    if name.starts_with(EXISTS) {
+        return Some(CodeHash::of_parts([&kind_of(&root.join(path))[..]]));
+    }
+    let entries = fs::read_dir(root.join(path)).ok()?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.ok()?.file_name();
+        if !NOT_LISTED.iter().any(|not| name == *not) {
+            names.push(name.into_encoded_bytes());
+        }
+    }
+    names.sort_unstable();
+    Some(CodeHash::of_parts(names.iter().map(Vec::as_slice)))
+}
+
+/// What is at a path, in the helper's words.
+fn kind_of(path: &Path) -> Vec<u8> {
+    let Ok(found) = path.symlink_metadata() else { return b"absent".to_vec() };
+    if found.is_symlink() {
+        let target = path.read_link().map(|target| target.into_os_string().into_encoded_bytes());
+        return target.map_or(b"absent".to_vec(), |target| [b"link:", &target[..]].concat());
+    }
+    let word = if found.is_file() {
+        "file"
+    } else if found.is_dir() {
+        "dir"
+    } else {
+        "other"
+    };
+    word.as_bytes().to_vec()
+}
+
+/// A lock from elsewhere must not make us read outside the project.
+fn is_below(path: &str) -> bool {
+    !path.starts_with('/') && path.split('/').all(|part| part != "..")
 }
 
 fn known(
@@ -142,14 +192,10 @@ fn known(
     name: &str,
     files: &mut Vec<(String, Content)>,
 ) -> Known {
-    if let Some(variable) = name.strip_prefix(VARIABLE) {
-        return Known::Hash(variable_hash(variable));
+    if [VARIABLE, EXISTS, LISTING].iter().any(|kind| name.starts_with(kind)) {
+        return Known::Hash(fact_hash(project.root(), name));
     }
-    let Some(file) = file_of(name) else { return Known::Hash(None) };
-    // A lock from elsewhere must not make us read outside the project.
-    if file.starts_with('/') || file.split('/').any(|part| part == "..") {
-        return Known::Hash(None);
-    }
+    let Some(file) = file_of(name).filter(|file| is_below(file)) else { return Known::Hash(None) };
     let Ok(Some(content)) = workspace.content(file) else { return Known::Hash(None) };
     files.push((file.to_owned(), content));
     let remembered = project.state.get(Table::Pipeline, key(name).as_bytes());
@@ -181,6 +227,7 @@ mod tests {
         assert_eq!(file_of("ran:plugins/a.py"), Some("plugins/a.py"));
         assert_eq!(file_of("ran:plugins/a.py:Model.fit"), Some("plugins/a.py"));
         assert_eq!(file_of("read:config.json"), Some("config.json"));
+        assert_eq!(file_of("exists:maybe.json"), Some("maybe.json"));
         assert_eq!(file_of("environ:MODE"), None);
         assert!(!is_extra("func:ran"));
     }

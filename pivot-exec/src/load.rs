@@ -44,11 +44,15 @@ pub struct StageCode {
     /// Which code objects the manifest covers: what else starts in a run is reported by it.
     #[serde(default)]
     pub(crate) covered: String,
+    /// Words in the code that may be paths of files.
+    #[serde(default)]
+    pub(crate) mentions: Vec<String>,
 }
 
 impl StageCode {
     fn of(stage: InspectedStage) -> Self {
-        Self { manifest: stage.manifest, notes: stage.notes, covered: stage.covered }
+        let InspectedStage { manifest, notes, covered, mentions, .. } = stage;
+        Self { manifest, notes, covered, mentions }
     }
 }
 
@@ -406,6 +410,7 @@ impl Loaded {
             "outs": outs.collect::<Vec<_>>(),
             "manifest": manifest.collect::<Vec<_>>(),
             "covered": self.codes[task.index()].covered,
+            "mentions": self.codes[task.index()].mentions,
             "variant": stage.name.variant(),
             "cwd": stage.cwd.as_ref().map(|cwd| cwd.as_str()),
         }))

@@ -11,7 +11,7 @@ use pivot_cache::{Content, Table, Workspace};
 use pivot_fingerprint::{CodeHash, Holds, Witness};
 use serde::{Deserialize, Serialize};
 
-use crate::extras::{Extras, variable_hash};
+use crate::extras::{Extras, fact_hash};
 use crate::load::{LoadOptions, Loaded};
 use crate::outcome::{Outcome, Summary};
 use crate::project::OpenProject;
@@ -33,8 +33,8 @@ const KEY: &[u8] = b"settled";
 struct Record<'r, Text> {
     question: Text,
     witness: Cow<'r, Witness>,
-    /// Those that a run was seen to read, with the digests of their values.
-    variables: Vec<(Text, Option<CodeHash>)>,
+    /// What a run was seen to ask for beside the contents of files.
+    facts: Vec<(Text, Option<CodeHash>)>,
     /// In the plan's order.
     stages: Vec<Text>,
     notices: Vec<Text>,
@@ -55,7 +55,7 @@ pub fn settled(project: &OpenProject, options: &LoadOptions) -> Option<Settled> 
     }
     // If something was touched, planning brings the witness and the record up to date.
     let Ok(Holds::AsItIs) = record.witness.check() else { return None };
-    if record.variables.iter().any(|(variable, hash)| variable_hash(variable) != *hash) {
+    if record.facts.iter().any(|(name, hash)| fact_hash(project.root(), name) != *hash) {
         return None;
     }
     if !project.workspace().is_as_in(snapshot) {
@@ -80,13 +80,13 @@ pub(crate) fn remember_settled<'p>(
     if !loaded.witness.obstacles().is_empty() {
         return;
     }
-    let mut variables: Vec<_> = extras.variables().collect();
+    let mut facts: Vec<_> = extras.facts().collect();
     // The same record for the same facts.
-    variables.sort_unstable();
+    facts.sort_unstable();
     let record = Record {
         question,
         witness: Cow::Borrowed(&loaded.witness),
-        variables,
+        facts,
         stages,
         notices: loaded.notices.iter().map(String::as_str).collect(),
     };

@@ -62,6 +62,8 @@ pub struct InspectedStage {
     pub notes: Vec<Note>,
     /// Which code objects the manifest covers, for the process that runs the stage.
     pub covered: String,
+    /// Words in the code that may be paths of files which programs or libraries read.
+    pub mentions: Vec<String>,
     /// Everything that was declared, for the reader of definitions.
     pub declared: serde_json::Value,
 }
@@ -156,6 +158,8 @@ struct CodeOfStage {
     notes: Vec<NoteFrame>,
     #[serde(default)]
     covered: String,
+    #[serde(default)]
+    mentions: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -252,6 +256,7 @@ fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, se
         fields.remove("code");
         fields.remove("notes");
         fields.remove("covered");
+        fields.remove("mentions");
     }
     let components = code.code.into_iter().map(|c| Component {
         name: c.name,
@@ -264,6 +269,7 @@ fn inspected_stage(mut declared: serde_json::Value) -> Result<InspectedStage, se
         manifest: Manifest::new(components.collect()),
         notes: notes.collect(),
         covered: code.covered,
+        mentions: code.mentions,
         declared,
     })
 }

@@ -118,6 +118,7 @@ def _inspected(
         "code": code.components,
         "notes": code.notes,
         "covered": code.covered,
+        "mentions": code.mentions,
     }
 
 

@@ -66,7 +66,11 @@ def run_stage(request: Message, session: Session) -> Message:
         **_times(started, called, ended),
         "sources": session.sources(),
         "extras": session.extras(
-            request.get("manifest") or [], request.get("covered") or "", _artifacts(request)
+            request.get("manifest") or [],
+            request.get("covered") or "",
+            _artifacts(request),
+            request.get("mentions") or [],
+            request.get("cwd") or "",
         ),
     }
 

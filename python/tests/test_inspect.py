@@ -65,6 +65,7 @@ class Stages(ProjectTestCase):
         self.assertTrue(any(c["name"] == "self:train" for c in code), code)
         self.assertTrue(all(len(c["hash"]) == 16 for c in code), code)
         train.pop("notes")
+        self.assertEqual(train.pop("mentions"), ["model.pkl", "processed.parquet"])
         covered = train.pop("covered")
         self.assertEqual(bool(covered), sys.version_info >= (3, 12))
         self.assertEqual(

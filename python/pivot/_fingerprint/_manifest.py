@@ -13,9 +13,11 @@ from ._component import Component, Key, Mode
 from ._effects import Effects
 from ._graph import Graph
 from ._hashing import component_hash
-from ._scripts import Scripts, can_start_programs
+from ._scripts import PATH, SEPARATORS, Scripts, can_start_programs
 
 __all__ = ["Fingerprint", "Manifests"]
+
+_PATH_MAX = 200  # longer words are data
 
 # What a stage's code calls -> what counts for it beyond the usual.
 _READERS = (
@@ -48,6 +50,8 @@ class Fingerprint(NamedTuple):
     """``{text, file, line}``: what is coarser than the code's own names, and why."""
     covered: str
     """Tokens of all code in the parts (see `_covered`); empty before Python 3.12."""
+    mentions: list[str]
+    """Words in the code that may be paths of files which programs or libraries read."""
 
 
 class Manifests:
@@ -76,7 +80,18 @@ class Manifests:
             reached, effects, codes = self._reach(start, function, mode)
         components = self._named(reached, mode) + _shared(reached)
         components += effects + self._outside(reached)
-        return Fingerprint(components, _notes(reached), self._covered(reached, codes, function))
+        covered = self._covered(reached, codes, function)
+        return Fingerprint(components, _notes(reached), covered, self._mentions(reached))
+
+    def _mentions(self, reached: dict[Key, Component]) -> list[str]:
+        components = reached.values()
+        tops = {dotted.partition(".")[0] for c in components for dotted in c.libraries}
+        if all(top in sys.stdlib_module_names or top == "pivot" for top in tops) and not any(
+            map(can_start_programs, components)
+        ):
+            return []  # what Python opens itself is seen when it does
+        words = {word for c in components for text in c.strings for word in SEPARATORS.split(text)}
+        return sorted(word for word in words if PATH.search(word) and len(word) < _PATH_MAX)
 
     def _covered(self, reached: dict[Key, Component], codes: list[CodeType], function: Any) -> str:
         if not _covered.is_observable:

@@ -65,6 +65,14 @@ class Observer:
             del offset
             if is_user(code.co_filename):
                 codes.append(code)
+                if self.recorder.children.is_child():  # there the list is a copy
+                    told = {
+                        "file": self.roots.relative(code.co_filename),
+                        "name": code.co_qualname,
+                        "line": code.co_firstlineno,
+                        "token": _covered.token(code, self.roots.relative),
+                    }
+                    self.recorder.children.tell("code", code.co_qualname, told)
             return disable
 
         monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
@@ -91,6 +99,13 @@ class Observer:
         ``files``
             Files that were opened for reading, project-relative where they lie in the project.
             Installed packages, the standard library and what the run itself wrote are left out.
+        ``asked``
+            Path -> how it was asked for (`_record`) and what was there, for what user code tried
+            to open, listed or only asked for.
+        ``listed``, ``missed``
+            Folders that were listed; names of modules that user code looked for in vain.
+        ``user_read``
+            Files that were opened for the user's code, and not to load code.
         ``environment``, ``library_environment``
             Environment variables read by the user's code, and by libraries on its behalf.
         ``environment_all``
@@ -119,6 +134,9 @@ class Observer:
                     "token": _covered.token(item, self.roots.relative),
                 }
             )
+        recorder = self.recorder
+        recorder.merge_children()
+        code += [told for told in recorder.child_codes if told["name"] != "<module>"]
         code.sort(key=lambda entry: (entry["file"], entry["line"], entry["name"]))
         modules, packages = [], set()
         for name in sorted(set(sys.modules) - self._modules):
@@ -128,18 +146,29 @@ class Observer:
                 modules.append(name)
             elif kind == "site":
                 packages.add(name.partition(".")[0])
-        recorder = self.recorder
         files = sorted(
             {
                 self._shown(path)
                 for path, before in recorder.opened.items()
-                if path not in recorder.written and path not in self.sources and before is not None
+                if path not in recorder.written
+                and (path not in self.sources or path in recorder.read)
+                and before is not None
             }
         )
+        asked = {
+            self.roots.relative(path): (recorder.checked.get(path, "kind"), before)
+            for path, before in recorder.kinds.items()
+            if path not in recorder.written and path.startswith(self.roots.root + os.sep)
+        }
+        missed = sorted(name for name in recorder.missed if name not in sys.modules)
         return {
             "complete": self._tool is not None,
             "code": code,
             "modules": modules,
+            "asked": asked,
+            "user_read": sorted(map(self._shown, recorder.read)),
+            "listed": sorted(map(self._shown, recorder.listed)),
+            "missed": missed,
             "packages": sorted(packages),
             "files": files,
             "environment": sorted(name for name, own in recorder.names.items() if own),

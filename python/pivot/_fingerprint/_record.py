@@ -7,8 +7,11 @@ An audit hook cannot be removed again, so one is installed once and switched by 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from os.path import isabs, join, normpath
@@ -18,13 +21,15 @@ from typing import Any
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._roots import Roots
 
-__all__ = ["Recorder", "StatTuple", "stat_tuple"]
+__all__ = ["Recorder", "StatTuple", "kind_of", "stat_tuple"]
 
 StatTuple = list[int]
 _Environ = type(os.environ)
 _get_item = _Environ.__getitem__
 _iterate = _Environ.__iter__
-_stat = os.stat
+_stat, _lstat, _readlink = os.stat, os.lstat, os.readlink
+_getpid, _write, _fstat = os.getpid, os.write, os.fstat
+_dumps, _loads = json.dumps, json.loads
 _UNREPLAYABLE = {
     "subprocess.Popen": "starts a program",
     "os.system": "starts a program",
@@ -48,6 +53,17 @@ def stat_tuple(path: str) -> StatTuple | None:
     return [found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev]
 
 
+def kind_of(path: str) -> str:
+    """``file``, ``dir``, ``other``, ``link:TARGET`` or ``absent``."""
+    try:
+        mode = _lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            return "link:" + _readlink(path)
+    except (OSError, ValueError):
+        return "absent"
+    return "file" if stat.S_ISREG(mode) else "dir" if stat.S_ISDIR(mode) else "other"
+
+
 class Recorder:
     """What was read while recording was on."""
 
@@ -63,6 +79,15 @@ class Recorder:
         self.names: dict[str, bool] = {}
         """Environment names read -> whether the user's own code read them."""
         self.all_names = False
+        self.kinds: dict[str, str] = {}
+        """Paths asked for, opened or listed -> what was there; see `kind_of`."""
+        self.read: set[str] = set()
+        """Of the opened files those that the user's code opened, not the import system."""
+        self.missed: set[str] = set()
+        """Names that user code looked for on ``sys.path``."""
+        self.children = _Children()
+        self.child_codes: list[dict[str, Any]] = []
+        """Code that started in children, as `_observe` describes it."""
         self.reasons: dict[str, None] = {}
         self.lookups: dict[tuple[str, ...] | None, set[str]] = {}
         """Search path (None: ``sys.path``) -> names of modules looked for."""
@@ -139,8 +164,13 @@ class Recorder:
             "ismount",
         ):
             how = "kind"
+        elif how == "stat" and frame.f_code.co_name in ("realpath", "_joinrealpath"):
+            how = "link"
         if not self._by_user(frame):
             return
+        if text not in self.kinds:
+            self.kinds[text] = kind_of(text)
+            self.children.tell("checked", text, how)
         if self.checked.get(text) != "stat":
             self.checked[text] = how
 
@@ -158,8 +188,15 @@ class Recorder:
             return
         if writes:
             self.written.add(text)
-        elif text not in self.opened:
+            self.children.tell("written", text)
+            return
+        if text not in self.opened:
             self.opened[text] = stat_tuple(text)
+            self.kinds.setdefault(text, kind_of(text))
+            self.children.tell("opened", text)
+        if text not in self.read and self._reads(sys._getframe(2)):
+            self.read.add(text)
+            self.children.tell("read", text)
 
     def list(self, path: Any) -> None:
         """A folder is about to be listed."""
@@ -172,6 +209,8 @@ class Recorder:
         inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
         if self._by_user(frame) or (inside and self.roots.kind(join(text, "x")) == "user"):
             self.listed[text] = stat_tuple(text)
+            self.kinds.setdefault(text, kind_of(text))
+            self.children.tell("listed", text)
 
     def count_listing(self, folder: str) -> None:
         """The entries of this folder are part of a fingerprint."""
@@ -189,13 +228,15 @@ class Recorder:
         """An environment variable is read."""
         if self._muted or self.names.get(name):
             return
-        self.names[name] = self._by_user(sys._getframe(2))
+        self.names[name] = by_user = self._by_user(sys._getframe(2))
+        self.children.tell("name", name, by_user)
 
     def everything(self) -> bool:
         """All of the environment is read; whether by the user's own code."""
         by_user = self._by_user(sys._getframe(2))
         if by_user:
             self.all_names = True
+            self.children.tell("all_names", "")
         return by_user
 
     def lookup(self, name: str, path: Any) -> None:
@@ -205,6 +246,59 @@ class Recorder:
         except TypeError:
             return
         self.lookups.setdefault(key, set()).add(name.rpartition(".")[2])
+        if key is None and name not in self.missed and self._imports(sys._getframe(2)):
+            self.missed.add(name)
+            self.children.tell("missed", name)
+
+    def merge_children(self) -> None:
+        """Take in what processes that were forked while recording was on have noted."""
+        for what, text, detail in self.children.told():
+            if what == "checked":
+                self.checked.setdefault(text, detail)
+                self.kinds.setdefault(text, kind_of(text))
+            elif what == "opened":
+                self.opened.setdefault(text, stat_tuple(text))
+                self.kinds.setdefault(text, kind_of(text))
+            elif what == "listed":
+                self.listed.setdefault(text, stat_tuple(text))
+                self.kinds.setdefault(text, kind_of(text))
+            elif what == "name":
+                self.names[text] = self.names.get(text) or bool(detail)
+            elif what == "all_names":
+                self.all_names = True
+            elif what == "code":
+                self.child_codes.append(detail)
+            else:
+                {"written": self.written, "read": self.read, "missed": self.missed}[what].add(text)
+
+    def _reads(self, frame: FrameType | None) -> bool:
+        """Whether a file is opened for the user's code, not to load or to show code."""
+        kind = self.roots.kind
+        while frame is not None:
+            code = frame.f_code
+            found = kind(code.co_filename)
+            if found == "user":
+                return True
+            # Where messages show a line of code, nothing follows from it.
+            if code.co_filename.startswith("<frozen importlib") or code.co_filename.endswith(
+                ("/traceback.py", "/warnings.py", "/_py_warnings.py")
+            ):
+                return False
+            if found not in ("stdlib", "none"):
+                return found == "site"
+            frame = frame.f_back
+        return False
+
+    def _imports(self, frame: FrameType | None) -> bool:
+        """Whether the user's code asked for the import, not a library."""
+        while frame is not None:
+            found = self.roots.kind(frame.f_code.co_filename)
+            if found == "user":
+                return True
+            if found in ("site", "pivot"):
+                return False
+            frame = frame.f_back
+        return False
 
     def _by_user(self, frame: FrameType | None) -> bool:
         return self._user_frame(frame) is not None
@@ -222,6 +316,64 @@ class Recorder:
                 return None
             frame = frame.f_back
         return None
+
+
+class _Children:
+    """What forked children note: they tell it through a file that all of them share."""
+
+    def __init__(self) -> None:
+        self._parent = _getpid()
+        self._file: int | None = None
+        self._identity = (0, 0)
+
+    def begin(self) -> None:
+        """Make the file, before any child can be forked."""
+        with contextlib.suppress(OSError, AttributeError):
+            self._file = os.memfd_create("pivot-children")
+            self._identity = self._identified(self._file)
+
+    @staticmethod
+    def _identified(file: int) -> tuple[int, int]:
+        found = _fstat(file)
+        return found.st_dev, found.st_ino
+
+    def _opened(self) -> int | None:
+        """The descriptor, unless user code has closed it, and perhaps opened another file there."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                if self._identified(self._file) == self._identity:
+                    return self._file
+        return None
+
+    def is_child(self) -> bool:
+        """Whether this process was forked while recording was on."""
+        return _getpid() != self._parent
+
+    def tell(self, *what: object) -> None:
+        """In a child, write down what was noted; in the process itself it is known."""
+        if not self.is_child():
+            return
+        file = self._opened()
+        if file is not None:
+            with contextlib.suppress(OSError):
+                # One write a line: children write at the same time.
+                _write(file, (_dumps(what) + "\n").encode("utf-8", "surrogatepass"))
+
+    def told(self) -> Iterator[tuple[str, str, Any]]:
+        """What all children have told: ``(what, text, detail)``."""
+        file = self._opened()
+        if file is None:
+            return
+        size, data = _fstat(file).st_size, b""
+        while len(data) < size:
+            part = os.pread(file, size - len(data), len(data))
+            if not part:
+                break
+            data += part
+        for line in data.splitlines():
+            with contextlib.suppress(ValueError):
+                what, text, *detail = _loads(line.decode("utf-8", "surrogatepass"))
+                yield what, text, detail[0] if detail else None
 
 
 class _Recorded:

@@ -19,7 +19,7 @@ from ._syntax import nodes_form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SCRIPT", "Scripts", "can_start_programs"]
+__all__ = ["PATH", "SCRIPT", "SEPARATORS", "Scripts", "can_start_programs"]
 
 _SUFFIXES = (
     ".py",
@@ -36,8 +36,12 @@ _SUFFIXES = (
     ".jl",
     ".sql",
 )
+SEPARATORS = re.compile(r"[\s'\"=;|&<>()`$]+")
+PATH = re.compile(r"[\w-][./][\w-]")
+"""What a word has that may be the path of a file."""
 SCRIPT = re.compile(
-    r"\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*(:\w+)?$|-m "
+    r"[\w-][./][\w-]|^-m$"
+    r"|\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*(:\w+)?$|-m "
 )
 _STARTERS = re.compile(
     r"(subprocess|runpy|multiprocessing|pty|pexpect|sh|plumbum|invoke|asyncio)(\.|$)"
@@ -68,7 +72,7 @@ class Scripts:
         texts = [text for component in components for text in component.strings]
         by_module = any(text == "-m" or "-m " in text for text in texts)
         for text in texts:
-            for word in re.split(r"[\s'\"=;|&<>()]+", text):
+            for word in SEPARATORS.split(text):
                 path = self._script(word, by_module)
                 if path is not None:
                     found[path] = None

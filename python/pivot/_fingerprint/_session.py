@@ -97,6 +97,7 @@ class Session:
         self._recorder.end()
         if self._observer is not None:
             self._recorder = self._observer.recorder = Recorder(self.roots)
+            self._recorder.children.begin()
             self._recorder.begin()
             self._observer.begin()
 
@@ -179,14 +180,25 @@ class Session:
         return found
 
     def extras(
-        self, manifest: list[list[str | None]], covered: str, artifacts: list[str]
+        self,
+        manifest: list[list[str | None]],
+        covered: str,
+        artifacts: list[str],
+        mentions: list[str],
+        folder: str,
     ) -> list[dict[str, Any]]:
-        """Components for what the run did beyond its manifest; see `_extras`."""
+        """Components for what the run did beyond its manifest; see `_extras`.
+
+        ``mentions`` are texts of the code that may name files, as seen from ``folder``.
+        """
         observed = self.observed()
         files = (getattr(sys.modules.get(m), "__file__", None) for m in observed.get("modules", ()))
         observed["module_files"] = [self.roots.relative(file) for file in files if file]
         executed = self.sources()  # reading them to run them is not reading
-        observed["files"] = [f for f in observed.get("files", ()) if f not in executed]
+        read = observed.get("user_read", ())
+        observed["files"] = [f for f in observed.get("files", ()) if f not in executed or f in read]
+        observed["executed"] = executed
+        observed["mentions"] = self._mentioned(mentions, folder)
         with self._pristine.restored():
             return extras(
                 observed,
@@ -196,6 +208,20 @@ class Session:
                 self.roots.root,
                 self._began.environment if self._began else {},
             )
+
+    def _mentioned(self, texts: list[str], folder: str) -> list[str]:
+        """The files of the project that texts name, if nothing has changed them since the start."""
+        found = []
+        began = self._began.time_ns if self._began else 0
+        for text in texts:
+            path = os.path.normpath(os.path.join(self.roots.root, folder, text))
+            before = stat_tuple(path)
+            is_inside = path.startswith(self.roots.root + os.sep)
+            if before is None or not is_inside or before[0] >= began or path.endswith(".py"):
+                continue
+            if path not in self._recorder.written:
+                found.append(self.roots.relative(path))
+        return found
 
     @contextlib.contextmanager
     def _importing(self) -> Generator[None, None, None]:
