@@ -122,6 +122,42 @@ pub(crate) fn with_reported(own: &Manifest, reported: &[ExtraFrame]) -> Manifest
     with(own, reported.iter().map(component).collect())
 }
 
+/// A shell stage's manifest together with the environment variables that its command names.
+pub(crate) fn with_variables(own: &Manifest, command: &str) -> Manifest {
+    let component = |name: String| {
+        let hash = variable_hash(&name);
+        Component { name: format!("{VARIABLE}{name}"), hash, place: None }
+    };
+    with(own, variables_of(command).into_iter().map(component).collect())
+}
+
+/// What a shell sets by itself, or what says nothing about the result.
+const SHELLS_OWN: [&str; 16] = [
+    "PWD", "OLDPWD", "SHLVL", "RANDOM", "SECONDS", "LINENO", "PPID", "UID", "EUID", "IFS",
+    "OPTARG", "OPTIND", "HOSTNAME", "PATH", "HOME", "TMPDIR",
+];
+
+/// The names after `$` and `${` in a command, without those that it sets itself.
+fn variables_of(command: &str) -> BTreeSet<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let name_at = |text: &str| {
+        let end = text.find(|c: char| !is_word(c)).unwrap_or(text.len());
+        let name = &text[..end];
+        (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()))
+            .then(|| name.to_owned())
+    };
+    let sets = |name: &str| {
+        let forms = [format!("{name}="), format!("for {name} "), format!("read {name}")];
+        forms.iter().flat_map(|form| command.match_indices(form.as_str())).any(|(start, _)| {
+            let before = command[..start].chars().next_back();
+            before.is_none_or(|c| !is_word(c) && c != '$' && c != '{')
+        })
+    };
+    let texts = command.split('$').skip(1);
+    let names = texts.filter_map(|text| name_at(text.strip_prefix('{').unwrap_or(text)));
+    names.filter(|name| !SHELLS_OWN.contains(&name.as_str()) && !sets(name)).collect()
+}
+
 fn with(own: &Manifest, mut extra: Vec<Component>) -> Manifest {
     extra.extend(own.components().iter().cloned());
     Manifest::new(extra)
@@ -146,7 +182,7 @@ enum Known {
 /// now. It takes a system call or two.
 pub(crate) fn fact_hash(root: &Path, name: &str) -> Option<CodeHash> {
     if let Some(variable) = name.strip_prefix(VARIABLE) {
-        return Some(CodeHash::of_parts([std::env::var_os(variable)?.as_bytes()]));
+        return Some(variable_hash(variable));
     }
     let path = file_of(name).filter(|path| is_below(path))?;
     if name.starts_with(EXISTS) {
@@ -162,6 +198,11 @@ pub(crate) fn fact_hash(root: &Path, name: &str) -> Option<CodeHash> {
     }
     names.sort_unstable();
     Some(CodeHash::of_parts(names.iter().map(Vec::as_slice)))
+}
+
+/// A variable that is not set has no part; one that is empty has one.
+fn variable_hash(variable: &str) -> CodeHash {
+    CodeHash::of_parts(std::env::var_os(variable).iter().map(|value| value.as_bytes()))
 }
 
 /// What is at a path, in the helper's words.
@@ -230,5 +271,17 @@ mod tests {
         assert_eq!(file_of("exists:maybe.json"), Some("maybe.json"));
         assert_eq!(file_of("environ:MODE"), None);
         assert!(!is_extra("func:ran"));
+    }
+
+    #[test]
+    fn a_command_reads_the_variables_that_it_does_not_set() {
+        for (command, names) in [
+            ("echo $MODE ${LEVEL:-1}x", &["LEVEL", "MODE"][..]),
+            ("MODE=1; echo $MODE $HOME $1 $$ $(date) $", &[]),
+            ("for f in *; do echo $f; done", &[]),
+            ("echo $É", &[]),
+        ] {
+            assert_eq!(Vec::from_iter(variables_of(command)), names, "{command}");
+        }
     }
 }

@@ -10,9 +10,9 @@ use pivot_cache::{CacheError, CheckoutMode, Content};
 use pivot_dag::TaskId;
 use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
-use pivot_pipeline::{Out, OutKind, Stage};
+use pivot_pipeline::{Action, Out, OutKind, Stage};
 
-use crate::extras::{Extras, with_reported};
+use crate::extras::{Extras, with_reported, with_variables};
 use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
 use crate::locks::write_lock;
@@ -214,6 +214,10 @@ impl StageRunner<'_> {
         let stage = self.stage(task);
         let outs = self.store_outputs(stage, &ready.deps)?;
         let code = with_reported(&self.loaded.codes[task.index()].manifest, reported);
+        let code = match &stage.action {
+            Action::Shell { command } => with_variables(&code, command),
+            Action::Python(_) => code,
+        };
         self.write_lock(task, &code, &ready.deps, outs.clone())?;
         let state = &self.project.state;
         if is_repeatable(stage) {

@@ -41,7 +41,9 @@ def digest(name: str, root: str, environment: Mapping[str, str]) -> str | None:
     kind, _, rest = name.partition(":")
     if kind == "environ":
         value = environment.get(rest)
-        return None if value is None else component_hash(value.encode("utf-8", "surrogateescape"))
+        if value is None:
+            return component_hash()  # it may be set later
+        return component_hash(value.encode("utf-8", "surrogateescape"))
     if kind == "exists":
         return component_hash(kind_of(os.path.join(root, rest)).encode("utf-8", "surrogatepass"))
     if kind == "listing":

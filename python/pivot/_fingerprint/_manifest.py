@@ -49,7 +49,7 @@ class Fingerprint(NamedTuple):
     notes: list[dict[str, Any]]
     """``{text, file, line}``: what is coarser than the code's own names, and why."""
     covered: str
-    """Tokens of all code in the parts (see `_covered`); empty before Python 3.12."""
+    """Tokens of all code in the parts (see `_covered`); before Python 3.12 of modules only."""
     mentions: list[str]
     """Words in the code that may be paths of files which programs or libraries read."""
 
@@ -94,10 +94,8 @@ class Manifests:
         return sorted(word for word in words if PATH.search(word) and len(word) < _PATH_MAX)
 
     def _covered(self, reached: dict[Key, Component], codes: list[CodeType], function: Any) -> str:
-        if not _covered.is_observable:
-            return ""
         tokens = self._tokens(codes)
-        for component in reached.values():
+        for component in reached.values() if _covered.is_observable else ():
             if component.tokens is None:
                 component.tokens = self._tokens(component.codes)
             tokens |= component.tokens

@@ -7,6 +7,7 @@ existing script of the project is taken to be it, where the code can start progr
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -19,7 +20,16 @@ from ._syntax import nodes_form
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PATH", "SCRIPT", "SEPARATORS", "Scripts", "can_start_programs"]
+__all__ = [
+    "PATH",
+    "SCRIPT",
+    "SEPARATORS",
+    "Scripts",
+    "can_start_programs",
+    "environment_in",
+    "imports_in",
+    "variables_of",
+]
 
 _SUFFIXES = (
     ".py",
@@ -40,7 +50,7 @@ SEPARATORS = re.compile(r"[\s'\"=;|&<>()`$]+")
 PATH = re.compile(r"[\w-][./][\w-]")
 """What a word has that may be the path of a file."""
 SCRIPT = re.compile(
-    r"[\w-][./][\w-]|^-m$"
+    r"[\w-][./][\w-]|^-[mc]$|\$\{?[A-Za-z_]|\bimport "
     r"|\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*(:\w+)?$|-m "
 )
 _STARTERS = re.compile(
@@ -55,6 +65,31 @@ def can_start_programs(component: Component) -> bool:
     return component.runs_programs or any(map(_STARTERS.match, component.libraries))
 
 
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
+# The shell makes these itself, or they say nothing about the result.
+_OWN_VARIABLES = frozenset(
+    [
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "RANDOM",
+        "SECONDS",
+        "LINENO",
+        "PPID",
+        "UID",
+        "EUID",
+        "IFS",
+        "OPTARG",
+        "OPTIND",
+        "BASHPID",
+        "HOSTNAME",
+        "PATH",
+        "HOME",
+        "TMPDIR",
+    ]
+)
+
+
 class Scripts:
     """Finds and digests scripts."""
 
@@ -64,19 +99,32 @@ class Scripts:
         """All files that were read, for the witness."""
         self.absent: set[str] = set()
         """Places where a script may appear."""
-        self._known: dict[str, tuple[str, list[str]] | None] = {}
+        self._known: dict[str, str] = {}
+        self._imports: dict[str, list[tuple[str, int]]] = {}
+        self._environment: dict[str, set[str]] = {}
+        self._shell_texts: dict[str, str] = {}
 
     def named_in(self, components: Iterable[Component]) -> list[Key]:
         """The scripts that texts in these components name, with what they import."""
         found: dict[str, None] = {}
         texts = [text for component in components for text in component.strings]
         by_module = any(text == "-m" or "-m " in text for text in texts)
+        by_text = any(text == "-c" or "-c " in text for text in texts)
         for text in texts:
             for word in SEPARATORS.split(text):
                 path = self._script(word, by_module)
                 if path is not None:
                     found[path] = None
-        return [Key("file", "", self.roots.relative(path)) for path in sorted(found)]
+        for text in texts:
+            if "import" in text and by_text:
+                with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                    for name, _ in imports_in(ast.parse(text)):
+                        path = self._module(name, self.roots.root)
+                        if path is not None:
+                            found[path] = None
+        keys = [Key("file", "", self.roots.relative(path)) for path in sorted(found)]
+        names = {name for text in texts if "$" in text for name in variables_of(text)}
+        return keys + [Key("env", "", name) for name in sorted(names)]
 
     def digest_of(self, key: Key) -> str:
         """The hash of a script's component."""
@@ -85,10 +133,14 @@ class Scripts:
     def imported_by(self, key: Key) -> list[Key]:
         """The user's files that a script imports, as components."""
         path = os.path.join(self.roots.root, *key.name.split("/"))
-        return [Key("file", "", self.roots.relative(inner)) for inner in self.digest(path)[1]]
+        files = [Key("file", "", self.roots.relative(inner)) for inner in self.digest(path)[1]]
+        return files + [Key("env", "", name) for name in sorted(self.variables(path))]
 
     def digest(self, path: str) -> tuple[str, list[str]]:
         """A script's hash, and the user's files that it imports."""
+        return self._hash_of(path), self.imported(path, [])
+
+    def _hash_of(self, path: str) -> str:
         known = self._known.get(path)
         if known is None:
             known = self._known[path] = self._read(path)
@@ -118,36 +170,98 @@ class Scripts:
                     return path
         return None
 
-    def _read(self, path: str) -> tuple[str, list[str]]:
+    def _read(self, path: str) -> str:
         self.files.add(path)
         try:
             with open(path, "rb") as file:
                 data = file.read()
         except OSError:
-            return component_hash(b"unreadable"), []
+            return component_hash(b"unreadable")
         if not path.endswith(".py"):
-            return component_hash(content_hash(data).encode()), []
+            if path.endswith((".sh", ".bash")) or (data[:2] == b"#!" and b"sh" in data[:40]):
+                self._shell_texts[path] = data.decode("utf-8", "replace")
+            return component_hash(content_hash(data).encode())
         try:
             tree = ast.parse(data)
         except (SyntaxError, ValueError, RecursionError):
-            return component_hash(content_hash(data).encode()), []
-        imported: dict[str, None] = {}
+            return component_hash(content_hash(data).encode())
+        self._environment[path] = environment_in(tree)
+        self._imports[path] = imports_in(tree)
+        return component_hash(nodes_form(list(tree.body)))
+
+    def imported(self, path: str, search: list[str]) -> list[str]:
+        """The user's files that a script imports, with folders that it is told to search."""
+        self._hash_of(path)
+        found: dict[str, None] = {}
         folder = os.path.dirname(path)
-        for node in ast.walk(tree):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                base = node.module or ""
-                names = [base] if base else []
-                names += [f"{base}.{a.name}".lstrip(".") for a in node.names if a.name != "*"]
+        for name, level in self._imports.get(path, ()):
             above = folder
-            for _ in range(getattr(node, "level", 0) - 1):
+            for _ in range(level - 1):
                 above = os.path.dirname(above)
-            for name in names:
-                parts = name.split(".")
-                for end in range(1, len(parts) + 1):
-                    inner = self._module(".".join(parts[:end]), above)
-                    if inner is not None and inner != path:
-                        imported[inner] = None
-        return component_hash(nodes_form(list(tree.body))), list(imported)
+            parts = name.split(".")
+            for end in range(1, len(parts) + 1):
+                inner = self._module(".".join(parts[:end]), above, *search)
+                if inner is not None and inner != path:
+                    found[inner] = None
+        return list(found)
+
+    def variables(self, path: str) -> set[str]:
+        """The environment variables that a script reads, as far as it names them."""
+        self._hash_of(path)
+        text = self._shell_texts.get(path)
+        return self._environment.get(path, set()) if text is None else variables_of(text)
+
+    def shell_text(self, path: str) -> str | None:
+        """The text of a script for the shell."""
+        self._hash_of(path)
+        return self._shell_texts.get(path)
+
+
+def variables_of(command: str) -> set[str]:
+    """The environment variables that a text for the shell reads, but for those that it sets."""
+    own = set(re.findall(r"(?:^|[\s;&|(])(?:export\s+|local\s+)?([A-Za-z_]\w*)=", command))
+    own |= set(re.findall(r"\b(?:for|read(?:\s+-\w+)*)\s+([A-Za-z_]\w*)", command))
+    # `X=$X:more` reads what it sets.
+    own -= set(re.findall(r"\b([A-Za-z_]\w*)=[^\s;]*\$\{?\1\b", command))
+    # Nothing is replaced between single quotes.
+    text = re.sub(r"'[^']*'", "", command) if command.count('"') == 0 else command
+    return set(_VARIABLE.findall(text)) - own - _OWN_VARIABLES
+
+
+def environment_in(tree: ast.AST) -> set[str]:
+    """The names in ``os.environ[...]``, ``environ.get(...)``, ``getenv(...)`` and the like."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        key: ast.AST | None = None
+        if isinstance(node, ast.Subscript) and _last_name(node.value) == "environ":
+            key = node.slice
+        elif isinstance(node, ast.Compare) and _last_name(node.comparators[0]) == "environ":
+            key = node.left
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func
+            holder = _last_name(called.value) if isinstance(called, ast.Attribute) else None
+            if _last_name(called) == "getenv" or holder == "environ":
+                key = node.args[0]
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            found.add(key.value)
+    return found
+
+
+def imports_in(tree: ast.AST) -> list[tuple[str, int]]:
+    """The modules that a text imports, each with the level of a relative import."""
+    found: dict[tuple[str, int], None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(dict.fromkeys((alias.name, 0) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base] if base else []
+            names += [f"{base}.{a.name}".lstrip(".") for a in node.names if a.name != "*"]
+            found.update(dict.fromkeys((name, node.level) for name in names))
+    return list(found)
+
+
+def _last_name(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None

@@ -130,9 +130,9 @@ class Session:
 
     def _witness(self, began: Began) -> dict[str, Any]:
         recording, self._recorder.on = self._recorder.on, False
-        names: set[str] = set()
+        names = set(self._commands.variables)
         if self._manifests is not None:
-            names = self._manifests.environment_names()
+            names |= self._manifests.environment_names()
             for path in self._manifests.scripts.files:
                 self._recorder.opened.setdefault(path, stat_tuple(path))
             for path in self._manifests.scripts.absent:
