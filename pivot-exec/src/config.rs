@@ -37,9 +37,32 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How runs behave.
     pub core: CoreConfig,
+    /// What counts as a stage's code.
+    pub fingerprint: FingerprintConfig,
     /// How much there is of resources, where that is not what the machine has.
     #[serde(deserialize_with = "amounts")]
     pub resources: Resources,
+}
+
+/// The part of the configuration about what counts as a stage's code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FingerprintConfig {
+    /// How much of an installed package's version counts.
+    pub packages: PackageVersions,
+}
+
+/// How much of an installed package's version counts for the stages that use it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageVersions {
+    /// The version and the hashes of the installed files.
+    #[default]
+    Exact,
+    /// The version's first two numbers.
+    Minor,
+    /// Nothing: packages are no dependencies.
+    Ignore,
 }
 
 fn amounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resources, D::Error> {

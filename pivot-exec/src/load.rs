@@ -309,6 +309,7 @@ fn inspect(
     let python = python.as_ref().map_err(Clone::clone)?;
     let mut request = InspectRequest::new(project.root(), entry);
     request.overrides = overrides.to_json();
+    request.settings = serde_json::json!({ "packages": project.config.fingerprint.packages });
     match pivot_fingerprint::inspect(python, &request) {
         Ok(inspection) => Ok((inspection, params)),
         Err(source) => Err(LoadError::Inspect { source, params: Box::new(params) }),

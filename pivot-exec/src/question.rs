@@ -45,6 +45,7 @@ impl Question {
             definition,
             digest(project.root(), PARAMS_FILE)?,
             options.overrides,
+            project.config.fingerprint.packages,
             python.as_ref().ok().map(|python| python.path.display().to_string()),
             environment,
         ]);

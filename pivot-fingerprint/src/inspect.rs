@@ -35,7 +35,8 @@ pub struct InspectRequest {
     entry: Entry,
     /// An object with params by stage name, laid over what the stages declare.
     pub overrides: serde_json::Value,
-    settings: serde_json::Value,
+    /// What counts: `{"packages": "exact" | "minor" | "ignore"}`, the first unless given.
+    pub settings: serde_json::Value,
 }
 
 impl InspectRequest {

@@ -26,6 +26,7 @@ mod incremental;
 mod interrupts;
 mod locks;
 mod outputs;
+mod package_versions;
 mod parallel;
 mod params;
 mod processes;
