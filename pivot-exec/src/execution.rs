@@ -16,6 +16,7 @@ use pivot_pipeline::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::extras::undeclared_reads;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outputs::Incident;
 use crate::plan::{Cause, Decision, Plan};
@@ -387,6 +388,11 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         let effort = Effort { elapsed, usage };
         self.recorder.span(task, Phase::Run, Instant::now() - elapsed, elapsed);
         self.recorder.effort(task, effort);
+        if let Ok(report) = &result {
+            for text in undeclared_reads(&self.stages.loaded.pipeline, task, &report.extras) {
+                (self.on_event)(Event::Notice { text });
+            }
+        }
         let stages = self.stages;
         self.jobs.spawn(move || {
             let result = result

@@ -14,8 +14,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use pivot_cache::{Content, ObjectId, Table, Workspace};
+use pivot_dag::TaskId;
 use pivot_fingerprint::{CodeHash, Component, Manifest, SourcePlace};
 use pivot_lock::Found;
+use pivot_pipeline::Pipeline;
 
 use crate::load::Loaded;
 use crate::project::OpenProject;
@@ -156,6 +158,30 @@ fn variables_of(command: &str) -> BTreeSet<String> {
     let texts = command.split('$').skip(1);
     let names = texts.filter_map(|text| name_at(text.strip_prefix('{').unwrap_or(text)));
     names.filter(|name| !SHELLS_OWN.contains(&name.as_str()) && !sets(name)).collect()
+}
+
+/// What to tell of a run that read outputs of other stages which are none of its dependencies:
+/// nothing makes those stages run before it.
+pub(crate) fn undeclared_reads(
+    pipeline: &Pipeline,
+    task: TaskId,
+    reported: &[ExtraFrame],
+) -> Vec<String> {
+    let reader = &pipeline.stage(task).name;
+    let read = reported.iter().filter_map(|extra| extra.name.strip_prefix("read:"));
+    let writer_of = |file: &str| {
+        let is_part =
+            |out: &str| file.strip_prefix(out).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        let others = pipeline.stages().iter().filter(|stage| stage.name != *reader);
+        others.into_iter().find(|stage| stage.outs.iter().any(|out| is_part(out.path.as_str())))
+    };
+    let told = read.filter_map(|file| {
+        let writer = &writer_of(file)?.name;
+        Some(format!(
+            "`{reader}` read `{file}`, which `{writer}` writes: add it to the deps of `{reader}`"
+        ))
+    });
+    told.collect()
 }
 
 fn with(own: &Manifest, mut extra: Vec<Component>) -> Manifest {

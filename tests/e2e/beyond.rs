@@ -137,3 +137,28 @@ def build(out):
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 ran"), "{output:?}");
     assert_eq!(project.read("out.txt"), "2b");
 }
+
+#[test]
+fn reading_an_output_that_is_no_dependency_is_told_at_once() {
+    let project = project().file(
+        "pipeline.py",
+        r#"
+from pivot import stage
+
+@stage(outs=["made.txt"])
+def make(out):
+    open(out, "w").write("1")
+
+@stage(deps=["made.txt"], outs=["middle.txt"])
+def middle(source, out):
+    open(out, "w").write("2")
+
+@stage(deps=["middle.txt"], outs=["used.txt"])
+def use(source, out):
+    open(out, "w").write(open("made.txt").read())
+"#,
+    );
+    let notice = "`use` read `made.txt`, which `make` writes: add it to the deps of `use`";
+    project.pivot("run").succeeds().says("3 ran").says(notice);
+    project.pivot("run").succeeds().says("3 unchanged");
+}
