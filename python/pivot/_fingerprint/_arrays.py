@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from ._encoder import Encoder, Handler, Steps, type_name
+from ._instances import referents
 
 __all__ = ["handler_for"]
 
@@ -82,7 +83,7 @@ def _provenance(encoder: Encoder, value: Any) -> Steps:
 
 def _ufunc(encoder: Encoder, value: Any) -> Steps:
     encoder.library(f"numpy.{value.__name__}")
-    yield from ()
+    yield from referents(value)  # the function in one that `frompyfunc` made
 
 
 def _frame(encoder: Encoder, value: Any) -> Steps:

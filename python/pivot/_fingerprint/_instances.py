@@ -17,7 +17,7 @@ from typing import Any
 from ._encoder import HANDLERS, Encoder, Steps, Task, type_name
 from ._values import dict_items, reduction, set_items
 
-__all__ = ["instance", "library_instance"]
+__all__ = ["instance", "library_instance", "referents"]
 
 
 def _opaque(encoder: Encoder, value: Any) -> Steps:
@@ -71,16 +71,19 @@ def library_instance(encoder: Encoder, value: Any) -> Steps:
         except Exception:
             encoder.opaque(value)
             if not own_form:
-                yield from _referents(value)
+                yield from referents(value)
                 return
         else:
             yield from reduction(encoder, parts)
+            if not _has_python_state(kind):
+                # What it says to pickle may be a name alone, as that of a ufunc over a function.
+                yield from referents(value)
             return
     yield Task(_builtin_content(encoder, value))
     yield Task(encoder.sorted_items(_state(value).items()))
 
 
-def _referents(value: Any) -> Steps:
+def referents(value: Any) -> Steps:
     """User functions that an object implemented in C holds on to."""
     import gc
 
@@ -113,7 +116,13 @@ def _has_python_state(kind: type) -> bool:
         if module is not None and not (isinstance(file, str) and file.endswith((".py", ".pyc"))):
             return False
         size += sum(type(e) is types.MemberDescriptorType for e in vars(base).values()) * 8
-    return kind.__basicsize__ <= size + 16  # `__dict__` and `__weakref__`
+    # A type made in C has room for more than it shows.
+    shown = [name for name in ("__dict__", "__weakref__") if _has(kind, name)]
+    return kind.__basicsize__ <= size + 8 * len(shown)
+
+
+def _has(kind: type, name: str) -> bool:
+    return any(name in vars(base) for base in kind.__mro__)
 
 
 def _state(value: Any) -> dict[str, Any]:
