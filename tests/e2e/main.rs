@@ -6,6 +6,7 @@ mod beyond;
 mod binding;
 mod cache;
 mod caretaking;
+mod caretaking_kills;
 mod clones;
 mod code_changes;
 mod command_line;
