@@ -54,7 +54,7 @@ SCRIPT = re.compile(
     r"|\.(py|sh|bash|R|r|pl|rb|js|lua|awk|sed|jl|sql)\b|^[A-Za-z_][\w.]*(:\w+)?$|-m "
 )
 _STARTERS = re.compile(
-    r"(subprocess|runpy|multiprocessing|pty|pexpect|sh|plumbum|invoke|asyncio)(\.|$)"
+    r"(subprocess|runpy|multiprocessing|concurrent|pty|pexpect|sh|plumbum|invoke|asyncio)(\.|$)"
     r"|(os|posix)\.(system|popen|exec|spawn|posix_spawn)|builtins\.(exec|eval|compile)$"
 )
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
