@@ -3,12 +3,18 @@
 use std::time::{Duration, Instant};
 
 use pivot_exec::OpenProject;
-use pivot_remote::{CredentialOutcome, Interrupt, RecordKey, Remote, RemoteError};
+use pivot_remote::{
+    CredentialAttempt, CredentialOutcome, Interrupt, RecordKey, Remote, RemoteError,
+};
 
 use crate::show::transfer::with_causes;
 
 /// The record that is written to find out whether anything can be: always the same one.
 const PROBE: &[u8; 16] = b"pivot doctor was";
+
+/// What to do when no place had credentials that work.
+const CREDENTIALS_HINT: &str = "\nhint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in ~/.aws: \
+     `pivot remote add --profile`";
 
 /// Looks at the remote `name`, or the default one, and tells each finding: whether it is good, and
 /// what it is.
@@ -37,6 +43,10 @@ pub(crate) fn examine(project: &OpenProject, name: Option<&str>, say: &dyn Fn(bo
         say(is_good, format!("credentials from {}: {what}", attempt.source));
     }
     if let Err(error) = diagnosis.answer {
+        if lacks_credentials(&diagnosis.credentials) {
+            let problem = with_causes(&error);
+            return say(false, format!("it was not asked: {problem}{CREDENTIALS_HINT}"));
+        }
         return say(false, told(&error, "does not answer"));
     }
     say(true, format!("it answers ({})", milliseconds(elapsed)));
@@ -54,6 +64,13 @@ pub(crate) fn examine(project: &OpenProject, name: Option<&str>, say: &dyn Fn(bo
         Some((_, Err(error))) => say(false, told(&error, "cannot be read from")),
         _ => say(false, "what was written a moment ago is not there".to_owned()),
     }
+}
+
+/// Whether credentials were looked for in vain, so that no request was sent.
+fn lacks_credentials(attempts: &[CredentialAttempt]) -> bool {
+    let is_used =
+        |attempt: &CredentialAttempt| matches!(attempt.outcome, CredentialOutcome::Used(_));
+    !attempts.is_empty() && !attempts.iter().any(is_used)
 }
 
 fn milliseconds(elapsed: Duration) -> String {

@@ -54,7 +54,8 @@ impl Place {
     ) -> Result<Self, RemoteError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let profiles = Arc::new(Profiles::read(&|name| set(name)));
-        let name = options.profile.clone().or_else(|| set("AWS_PROFILE"));
+        let in_env = || set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
+        let name = options.profile.clone().or_else(in_env);
         let profile = profiles.get(name.as_deref().unwrap_or("default"));
         let in_profile = |key: &str| profile.and_then(|section| section.get(key)).cloned();
         let endpoint = options
