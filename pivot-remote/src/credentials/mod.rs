@@ -212,7 +212,11 @@ impl Chain {
                 (AmazonS3ConfigKey::ContainerAuthorizationTokenFile, file),
             ]
         } else {
-            return Ok(Answer::Absent("no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI".to_owned()));
+            let lack = match env("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+                None => "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                Some(_) => "no AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            };
+            return Ok(Answer::Absent(lack.to_owned()));
         };
         let found = self.service(&settings, &self.wire.impatient()?)?;
         Ok(Answer::Found("role of the container".to_owned(), found))

@@ -4,6 +4,7 @@ mod faults;
 mod independent;
 mod keys;
 mod server;
+mod services;
 
 use std::collections::BTreeSet;
 use std::path::Path;
