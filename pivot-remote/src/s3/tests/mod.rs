@@ -5,6 +5,7 @@ mod independent;
 mod keys;
 mod server;
 mod services;
+mod urls;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::diagnosis::CredentialOutcome;
-use crate::options::Addressing;
 use server::{KEY_ID, SECRET, env};
 
 /// Keys as the services for containers and instances write them.
@@ -184,27 +183,4 @@ fn a_sign_on_is_traded_for_keys() {
     let error = used(&server, home.path(), &variables).unwrap_err();
     assert!(error.contains("run `aws sso login`"), "{error}");
     assert_eq!(portal.lines.lock().unwrap().len(), 1, "who has no token asks nobody");
-}
-
-/// Who names the bucket in the host asks that host for nothing but the key.
-#[test]
-fn the_bucket_in_the_name_of_the_host() {
-    let id = ObjectId::of_bytes(b"model");
-    let key = id.relative_path();
-    let request = format!("get /p/{} ", key.display());
-    let bucket = service(&[(&[&request, "host: bucket.localhost:"], "model")]);
-    let port = bucket.url.rsplit(':').next().unwrap();
-    let options = RemoteOptions {
-        endpoint_url: Some(format!("http://localhost:{port}")),
-        addressing: Addressing::Virtual,
-        ..RemoteOptions::default()
-    };
-    let remote = S3Remote::with_env("bucket", "p", &options, env(&server::keys())).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&dir.path().join("cache"));
-    let fetched = remote.fetch(&cache, id);
-    let lines = bucket.lines.lock().unwrap();
-    assert!(fetched.is_ok(), "{fetched:?} {lines:?}");
-    assert_eq!(cache.read(id).unwrap(), b"model");
-    assert!(lines.iter().all(|line| !line.contains("/bucket")), "{lines:?}");
 }
