@@ -308,7 +308,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 if let Some(traces) = worker.traces() {
                     ready.guard.note_worker(traces);
                 }
-                (self.on_event)(Event::Started { stage: name, causes: &ready.causes });
+                let state = &self.stages.project.state;
+                let expected = crate::durations::recall(state, name);
+                (self.on_event)(Event::Started { stage: name, causes: &ready.causes, expected });
                 let overdue = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
                 let overdue = overdue.map(|at| (at, 0));
                 self.workers.push(Running { task, ready, worker, overdue });

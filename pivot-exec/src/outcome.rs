@@ -204,6 +204,8 @@ pub enum Event<'a> {
         stage: &'a str,
         /// Why it runs.
         causes: &'a [Cause],
+        /// How long it takes, to judge by its past runs; unknown for one that never ran.
+        expected: Option<Duration>,
     },
     /// A stage printed a line.
     Printed {

@@ -73,3 +73,17 @@ fn the_reasons_are_data() {
     assert_eq!(summary["stages"][0]["outcome"], "unchanged");
     assert_eq!(summary["success"], true);
 }
+
+#[test]
+fn a_stage_that_ran_before_is_expected_to_take_as_long() {
+    let project = project().file("pivot.yaml", PIPELINE).file("data.txt", "1");
+    let expected = || {
+        let events = project.pivot("run --json").exits(1).json_lines();
+        let started =
+            events.iter().find(|event| event["event"] == "started" && event["stage"] == "one");
+        started.expect("the stage starts")["expected_seconds"].clone()
+    };
+    assert_eq!(expected(), Value::Null, "nothing is known of the first run");
+    project.write("data.txt", "2");
+    assert!(expected().as_f64().expect("the second run knows the first") > 0.0);
+}

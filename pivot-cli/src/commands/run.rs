@@ -242,9 +242,16 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
     let reasons =
         |causes: &[pivot_exec::Cause]| causes.iter().map(causes::cause_json).collect::<Vec<_>>();
     Some(match event {
-        Event::Started { stage, causes } => json!({
-            "schema_version": 1, "event": "started", "stage": stage, "reasons": reasons(causes),
-        }),
+        Event::Started { stage, causes, expected } => {
+            let mut value = json!({
+                "schema_version": 1, "event": "started", "stage": stage,
+                "reasons": reasons(causes),
+            });
+            if let Some(expected) = expected {
+                value["expected_seconds"] = json!(expected.as_secs_f64());
+            }
+            value
+        }
         Event::Printed { stage, stream, line } if with_output => json!({
             "schema_version": 1, "event": "printed", "stage": stage,
             "stream": if *stream == pivot_exec::Stream::Stdout { "stdout" } else { "stderr" },

@@ -1,7 +1,8 @@
 //! What people see of a run while it goes on.
 //!
-//! On a terminal, running stages are shown with a clock each below the finished ones. In a
-//! pipe there are plain lines: one when a stage starts, one when it ends.
+//! On a terminal, running stages are shown with a clock each below the finished ones, and with
+//! the time that they usually take where that is known. In a pipe there are plain lines: one when
+//! a stage starts, one when it ends.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -29,7 +30,9 @@ impl Progress {
 
     pub(crate) fn show(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { stage, causes } => self.started(stage, &causes::list(causes)),
+            Event::Started { stage, causes, expected } => {
+                self.started(stage, &causes::list(causes), *expected);
+            }
             Event::Printed { stage, stream, line } => {
                 if self.shows_output {
                     let mark = if *stream == Stream::Stderr { "!" } else { "|" };
@@ -41,15 +44,16 @@ impl Progress {
         }
     }
 
-    fn started(&mut self, stage: &str, why: &str) {
+    fn started(&mut self, stage: &str, why: &str, expected: Option<Duration>) {
         match &self.bars {
             Some(bars) => {
                 let style =
-                    ProgressStyle::with_template("  {spinner} {prefix} {elapsed} {msg:.dim}")
+                    ProgressStyle::with_template("  {spinner} {prefix} {elapsed}{msg:.dim}")
                         .expect("the template is right");
                 let bar = bars.add(ProgressBar::new_spinner().with_style(style));
                 bar.set_prefix(stage.to_owned());
-                bar.set_message(why.to_owned());
+                let usual = expected.map(|usual| format!(" of about {}", about(usual)));
+                bar.set_message(format!("{} {why}", usual.unwrap_or_default()));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert(stage.to_owned(), bar);
             }
@@ -145,6 +149,14 @@ pub(crate) fn seconds(elapsed: Duration) -> String {
     }
 }
 
+/// A duration that is only an estimate, without fractions of a second.
+fn about(expected: Duration) -> String {
+    match expected.as_secs() {
+        short @ 0..60 => format!("{}s", short.max(1)),
+        _ => seconds(expected),
+    }
+}
+
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -159,5 +171,7 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(1234)), "1.23s");
         assert_eq!(seconds(Duration::from_secs(75)), "1m 15s");
         assert_eq!(seconds(Duration::from_secs(3725)), "1h 02m");
+        let rough = [300, 1234, 59_999, 75_000].map(|millis| about(Duration::from_millis(millis)));
+        assert_eq!(rough, ["1s", "1s", "59s", "1m 15s"]);
     }
 }
