@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::plain_file;
+use crate::run::Executor;
 
 /// The file, relative to the project.
 pub const CONFIG_FILE: &str = ".pivot/config.yaml";
@@ -154,6 +155,8 @@ pub struct CoreConfig {
     pub jobs: Option<NonZeroUsize>,
     /// How much of a run survives when the machine loses power.
     pub durability: Durability,
+    /// How Python stages are executed.
+    pub executor: Executor,
 }
 
 /// How much of a run survives when the machine loses power. Whatever is lost runs again.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pivot_dag::{OnFailure, Options, Scheduler, TaskId};
 use pivot_pipeline::Resources;
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::capacity::{Capacities, CapacityError};
@@ -40,7 +41,8 @@ pub struct RunOptions {
 }
 
 /// How Python stages are executed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Executor {
     /// Each stage in a fork of a process that has imported the third-party packages already.
     #[default]

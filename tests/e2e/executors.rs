@@ -97,3 +97,36 @@ fn outputs_are_the_same_bytes_under_each_executor() {
     assert!(first == second && second == third, "a fresh process knew of another:\n{second}");
     assert_eq!(outputs("warm"), [first, second, third]);
 }
+
+#[test]
+fn the_configuration_says_how_stages_are_executed_unless_the_command_line_does() {
+    let project = project().file(
+        "pipeline.py",
+        r#"
+import os
+from pivot import stage
+
+@stage(outs=["kind.txt"])
+def kind(out):
+    # In a fork, the process is not the one that was started with these arguments.
+    with open(f"/proc/{os.getppid()}/cmdline") as file:
+        is_fork = "--fd" in file.read()
+    open(out, "w").write("warm" if is_fork else "spawn")
+"#,
+    );
+    let executor = |arguments: &str| {
+        project.pivot(&format!("run -f {arguments}")).succeeds();
+        project.read("kind.txt")
+    };
+    assert_eq!(executor(""), "warm");
+    project.write(".pivot/config.yaml", "core: {executor: spawn}\n");
+    assert_eq!(executor(""), "spawn");
+    assert_eq!(executor("--executor warm"), "warm");
+
+    project.write(".pivot/config.yaml", "core: {executor: cold}\n");
+    insta::assert_snapshot!(project.pivot("run").errors(), @r"
+    exit: 1
+    error: unknown variant `cold`, expected one of warm, spawn
+      --> .pivot/config.yaml:1:18
+    ");
+}

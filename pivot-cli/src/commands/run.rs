@@ -47,9 +47,9 @@ pub(crate) struct Arguments {
     /// Give a stage, or all variants of a base name, another param for this run; may be repeated
     #[arg(short = 'S', long = "set", value_name = "STAGE.KEY=VALUE")]
     set: Vec<String>,
-    /// How Python stages are executed
-    #[arg(long, value_enum, default_value_t = Executor::Warm)]
-    executor: Executor,
+    /// How Python stages are executed [default: what the configuration says, or warm]
+    #[arg(long, value_enum, value_name = "HOW")]
+    executor: Option<Executor>,
     /// Stop a stage whose process takes longer, such as 90s, 15m or 2h, and count it as failed
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -96,6 +96,15 @@ enum Executor {
     Warm,
     /// A fresh Python process for every stage.
     Spawn,
+}
+
+impl From<Executor> for pivot_exec::Executor {
+    fn from(executor: Executor) -> Self {
+        match executor {
+            Executor::Warm => Self::Warm,
+            Executor::Spawn => Self::Spawn,
+        }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -167,10 +176,7 @@ fn execute(
     let jobs = arguments.jobs.or(project.config.core.jobs);
     let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
     let on_failure = if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
-    let executor = match arguments.executor {
-        Executor::Warm => pivot_exec::Executor::Warm,
-        Executor::Spawn => pivot_exec::Executor::Spawn,
-    };
+    let executor = arguments.executor.map_or(project.config.core.executor, Into::into);
     let options = RunOptions {
         jobs: jobs.unwrap_or(NonZeroUsize::MIN),
         on_failure,
