@@ -106,9 +106,9 @@ impl From<ConfigError> for Report {
             ConfigError::Content { position: None, .. } => {
                 Report::of(&error).at(".pivot/config.yaml")
             }
-            ConfigError::Edit(edit) => {
-                let report = Report::of(edit).maybe_hint(edit.hint());
-                edit.places().iter().fold(report, |report, place| report.at(place))
+            ConfigError::Yaml(error) => {
+                let report = Report::of(error).maybe_hint(error.hint());
+                error.places().iter().fold(report, |report, place| report.at(place))
             }
             _ => Report::of(&error),
         }

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use pivot_cache::CheckoutMode;
-use pivot_pipeline::{PipelineError, Resources};
+use pivot_pipeline::{PipelineError, Resources, YamlText};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -76,6 +76,17 @@ fn amounts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Resources, D::E
         }
     };
     given.into_iter().map(amount).collect()
+}
+
+fn jobs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroUsize>, D::Error> {
+    let Some(given) = Option::<serde_json::Value>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let number = given.as_u64().and_then(|number| usize::try_from(number).ok());
+    match number.and_then(NonZeroUsize::new) {
+        Some(jobs) => Ok(Some(jobs)),
+        None => Err(de::Error::custom(format!("`jobs` is a number of at least 1, not {given}"))),
+    }
 }
 
 /// Where a remote is and how it is reached: in the file, a URL or a mapping with `url`.
@@ -152,6 +163,7 @@ pub struct CacheConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct CoreConfig {
     /// How many stages run at the same time; the number of processors unless set.
+    #[serde(deserialize_with = "jobs")]
     pub jobs: Option<NonZeroUsize>,
     /// How much of a run survives when the machine loses power.
     pub durability: Durability,
@@ -228,9 +240,9 @@ pub enum ConfigError {
         /// What would be wrong.
         message: String,
     },
-    /// The file cannot be changed as asked.
+    /// The file is no YAML that Pivot reads, or cannot be changed as asked.
     #[error(transparent)]
-    Edit(#[from] PipelineError),
+    Yaml(#[from] PipelineError),
     /// The file cannot be written.
     #[error("cannot write `{}`", .path.display())]
     Write {
@@ -260,6 +272,8 @@ impl Config {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(Self::default());
         }
+        // It refuses what the other parser passes over, such as tags.
+        YamlText::parse(CONFIG_FILE, text.to_owned())?;
         serde_saphyr::from_str(text).map_err(|error| {
             let position = error.location().map(|at| (at.line(), at.column()));
             let (path, message) = (path.to_owned(), first_line(&error.to_string()));
@@ -310,6 +324,20 @@ mod tests {
         for text in ["remotes: {r2: {region: x}}", "remotes: {r2: {url: s3://b, key: x}}"] {
             assert!(read(text).is_err(), "accepted {text}");
         }
+    }
+
+    #[test]
+    fn what_would_be_passed_over_is_refused() {
+        for (text, message) in [
+            ("core: {jobs: 0}", "`jobs` is a number of at least 1, not 0"),
+            ("core: {jobs: many}", "`jobs` is a number of at least 1, not \"many\""),
+            ("core: {jobs: !!str 3}", "tags"),
+            ("remotes: !mine {}", "tags"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+        assert_eq!(read("core: {jobs: 3}").unwrap().core.jobs, NonZeroUsize::new(3));
     }
 
     #[test]
