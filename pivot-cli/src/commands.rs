@@ -1,4 +1,6 @@
-//! The commands, one file each.
+//! The commands, one file each, and how they read what several of them take.
+
+use std::num::NonZeroUsize;
 
 pub(crate) mod cache;
 pub(crate) mod checkout;
@@ -23,3 +25,8 @@ pub(crate) mod trace;
 pub(crate) mod track;
 pub(crate) mod transfer;
 pub(crate) mod verify;
+
+/// The value of `-j`.
+pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a number of at least 1".to_owned())
+}

@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(short, long)]
     keep_going: bool,
     /// How many stages may run at the same time [default: the number of processors]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = crate::commands::jobs)]
     jobs: Option<NonZeroUsize>,
     /// Give a stage, or all variants of a base name, another param for this run; may be repeated
     #[arg(short = 'S', long = "set", value_name = "STAGE.KEY=VALUE")]

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// How many objects are transferred at the same time
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = crate::commands::jobs)]
     jobs: Option<NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
