@@ -105,6 +105,13 @@ impl CacheError {
         matches!(self, CacheError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether the cache does not hold what it should, as opposed to a system that refuses something.
+    /// Then the content has to come from elsewhere, or to be made again.
+    pub fn is_loss(&self) -> bool {
+        use CacheError::{Corrupt, Manifest, Missing, WrongSize};
+        matches!(self, Missing { .. } | Corrupt { .. } | WrongSize { .. } | Manifest { .. })
+    }
+
     /// Wraps a failed system call; made for `map_err`.
     pub(crate) fn io<E: Into<io::Error>>(
         action: &'static str,

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use pivot_cache::CacheError;
 use pivot_exec::{
     ConfigError, LoadError, LoadOptions, Loaded, Locked, OpenProject, PlanError, Planned,
-    RemoteChoiceError, RunError, StageFailure, Summary,
+    RemoteChoiceError, RunError, Summary,
 };
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
 use pivot_lock::Found;
@@ -67,13 +66,6 @@ pub(crate) fn locked(
         .map_err(|error| Report::of(&error).maybe_hint(error.hint()))?;
     warn_of(&locked.notices);
     Ok(locked)
-}
-
-/// Whether the cache does not hold what it should: then a remote or a run can bring it.
-pub(crate) fn is_loss(failure: &StageFailure) -> bool {
-    use CacheError::{Corrupt, Missing, WrongSize};
-    let StageFailure::Cache(error) = failure else { return false };
-    matches!(error, Missing { .. } | Corrupt { .. } | WrongSize { .. })
 }
 
 pub(crate) fn warn_of(notices: &[String]) {

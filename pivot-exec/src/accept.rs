@@ -27,12 +27,7 @@ pub struct Accepted {
 pub fn accept(project: &OpenProject, loaded: &Loaded, planned: Planned) -> Vec<Accepted> {
     let Planned { plan, extras, .. } = planned;
     let workspace = project.workspace();
-    let site = Site {
-        root: project.root(),
-        cache: &project.cache,
-        workspace: &workspace,
-        mode: project.config.cache.checkout_mode.into(),
-    };
+    let site = Site::new(project, &workspace);
     // Only what is here counts: no remote is asked.
     let supply = Supply::local(project);
     let runner = StageRunner { project, loaded, site, extras: &extras, supply: &supply };

@@ -5,7 +5,7 @@
 use pivot_cache::CheckoutMode;
 use rayon::prelude::*;
 
-use crate::guard::{self, Attempt};
+use crate::guard::{self, StageGuard};
 use crate::locked::LockedOut;
 use crate::outcome::StageFailure;
 use crate::outputs::{Incident, Site, check_inside};
@@ -39,12 +39,7 @@ pub enum Restored {
 /// One that fails does not stop the others.
 pub fn check_out(project: &OpenProject, outs: &[LockedOut]) -> Vec<CheckedOut> {
     let workspace = project.workspace();
-    let site = Site {
-        root: project.root(),
-        cache: &project.cache,
-        workspace: &workspace,
-        mode: project.config.cache.checkout_mode.into(),
-    };
+    let site = Site::new(project, &workspace);
     project.cache.sweep_temporary();
     let _guard = project.cache.share(|| {});
     // The outputs of one stage lie together and share its guard.
@@ -64,8 +59,7 @@ fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -
             let result = if is_there(out) {
                 Ok(Restored::AlreadyThere)
             } else {
-                take_guard(project, &out.stage, &mut guard)
-                    .and_then(|()| restore(project, site, out, &mut set_aside))
+                restore(project, site, out, &mut guard, &mut set_aside)
                     .map(|()| Restored::FromCache)
             };
             let set_aside = set_aside.into_iter().filter_map(|incident| match incident {
@@ -82,35 +76,17 @@ fn check_out_stage(project: &OpenProject, site: &Site<'_>, outs: &[LockedOut]) -
         .collect()
 }
 
-/// No output is replaced while its stage runs.
-fn take_guard(
-    project: &OpenProject,
-    stage: &str,
-    held: &mut Option<guard::StageGuard>,
-) -> Result<(), StageFailure> {
-    if held.is_some() {
-        return Ok(());
-    }
-    let guards = project.root().join(".pivot/run");
-    match guard::try_take(&guards, stage) {
-        Ok(Attempt::Taken(guard)) => {
-            *held = Some(guard);
-            Ok(())
-        }
-        Ok(Attempt::Held(pid)) => Err(StageFailure::Held { pid }),
-        Err((source, path)) => {
-            let path = path.display().to_string();
-            Err(StageFailure::Workspace { action: "lock", path, source })
-        }
-    }
-}
-
 fn restore(
     project: &OpenProject,
     site: &Site<'_>,
     out: &LockedOut,
+    guard: &mut Option<StageGuard>,
     set_aside: &mut Vec<Incident>,
 ) -> Result<(), StageFailure> {
+    if guard.is_none() {
+        // No output is replaced while its stage runs.
+        *guard = Some(guard::take(site.root, &out.stage)?);
+    }
     let path = &out.artifact.path;
     check_inside(site.root, path)?;
     let mode = match (out.is_theirs, out.is_tracked) {

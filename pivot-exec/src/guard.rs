@@ -6,11 +6,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::orphans::{self, Traces};
+use crate::outcome::StageFailure;
+
+/// Where the guards are, relative to the project.
+const DIR: &str = ".pivot/run";
 
 /// The right to run one stage, until it is dropped.
 #[derive(Debug)]
@@ -43,14 +47,29 @@ pub(crate) enum Attempt {
     Held(Option<u32>),
 }
 
-/// Takes the guard of `stage` if it is free.
+/// Takes the guard of `stage` in the project at `root`.
 ///
 /// # Errors
-/// When the file cannot be made or locked; the path is the second part.
-pub(crate) fn try_take(dir: &Path, stage: &str) -> Result<Attempt, (io::Error, PathBuf)> {
-    let path = dir.join(format!("{stage}.flock"));
-    let at = |error: io::Error| (error, path.clone());
-    fs::create_dir_all(dir).map_err(at)?;
+/// When another process holds it, or its file cannot be made or locked.
+pub(crate) fn take(root: &Path, stage: &str) -> Result<StageGuard, StageFailure> {
+    match try_take(root, stage)? {
+        Attempt::Taken(guard) => Ok(guard),
+        Attempt::Held(pid) => Err(StageFailure::Held { pid }),
+    }
+}
+
+/// Takes the guard of `stage` in the project at `root` if it is free.
+///
+/// # Errors
+/// When its file cannot be made or locked.
+pub(crate) fn try_take(root: &Path, stage: &str) -> Result<Attempt, StageFailure> {
+    let shown = format!("{DIR}/{stage}.flock");
+    let path = root.join(&shown);
+    let at = |source: io::Error| {
+        let path = shown.clone();
+        StageFailure::Workspace { action: "lock", path, source }
+    };
+    fs::create_dir_all(root.join(DIR)).map_err(at)?;
     let mut options = OpenOptions::new();
     // Never truncated on opening: the text belongs to whoever holds the lock.
     let opened = options.read(true).write(true).create(true).truncate(false).open(&path);

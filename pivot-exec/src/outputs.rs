@@ -14,6 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::outcome::StageFailure;
+use crate::project::OpenProject;
 
 /// What SQLite keeps beside a database while it is written. Left behind by a killed stage and found
 /// beside another version of the database, it would be played into that.
@@ -61,7 +62,12 @@ pub(crate) fn check_inside(root: &Path, path: &str) -> Result<(), StageFailure> 
     }
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    pub(crate) fn new(project: &'a OpenProject, workspace: &'a Workspace<'a>) -> Self {
+        let mode = project.config.cache.checkout_mode.into();
+        Self { root: project.root(), cache: &project.cache, workspace, mode }
+    }
+
     fn failure(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> StageFailure {
         let path = path.to_owned();
         move |source| StageFailure::Workspace { action, path, source }

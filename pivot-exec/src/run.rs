@@ -154,12 +154,7 @@ fn execute(
         end.set_nonblocking(true).map_err(system("make a socket"))?;
     }
     let workspace = project.workspace();
-    let site = Site {
-        root: project.root(),
-        cache: &project.cache,
-        workspace: &workspace,
-        mode: project.config.cache.checkout_mode.into(),
-    };
+    let site = Site::new(project, &workspace);
     let stages = StageRunner { project, loaded, site, extras, supply };
     // What processes that died have left half-written; nobody waits for it or misses it.
     project.cache.sweep_temporary();

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use pivot_cache::{CacheError, CheckoutMode, Content};
+use pivot_cache::{CheckoutMode, Content};
 use pivot_dag::TaskId;
 use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
@@ -102,12 +102,7 @@ impl StageRunner<'_> {
         if let (Decision::Keep, causes) = decide(&facts, self.supply, &name) {
             return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
         }
-        let guards = self.project.root().join(".pivot/run");
-        let attempt = guard::try_take(&guards, stage.name.as_str()).map_err(|(source, path)| {
-            let path = path.display().to_string();
-            StageFailure::Workspace { action: "lock", path, source }
-        })?;
-        let guard = match attempt {
+        let guard = match guard::try_take(self.project.root(), stage.name.as_str())? {
             Attempt::Taken(guard) => guard,
             Attempt::Held(pid) => return Ok(Begun::Held { pid }),
         };
@@ -147,7 +142,7 @@ impl StageRunner<'_> {
         match brought {
             Ok(Some(outcome)) => return Ok(Begun::Ended { outcome, causes }),
             // It can be made again, here and now.
-            Err(StageFailure::Cache(error)) if is_loss(&error) => {}
+            Err(StageFailure::Cache(error)) if error.is_loss() => {}
             Err(failure) => return Err(failure),
             Ok(None) => {}
         }
@@ -193,7 +188,7 @@ impl StageRunner<'_> {
             let mode = if is_theirs { CheckoutMode::Copy } else { self.site.mode };
             let restored = self.site.restore(&artifact.path, &artifact.content, mode, set_aside);
             if let Err(StageFailure::Cache(error)) = &restored
-                && is_loss(error)
+                && error.is_loss()
             {
                 let path = artifact.path.clone();
                 set_aside.push(Incident::Lost { path, why: error.to_string() });
@@ -265,15 +260,7 @@ impl StageRunner<'_> {
     /// its lock says already.
     pub(crate) fn accept(&self, task: TaskId) -> Result<bool, StageFailure> {
         let stage = self.stage(task);
-        let guards = self.project.root().join(".pivot/run");
-        let _guard = match guard::try_take(&guards, stage.name.as_str()) {
-            Ok(Attempt::Taken(guard)) => guard,
-            Ok(Attempt::Held(pid)) => return Err(StageFailure::Held { pid }),
-            Err((source, path)) => {
-                let path = path.display().to_string();
-                return Err(StageFailure::Workspace { action: "lock", path, source });
-            }
-        };
+        let _guard = guard::take(self.project.root(), stage.name.as_str())?;
         self.check_outputs_are_inside(stage)?;
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, false)?;
@@ -338,12 +325,6 @@ impl StageRunner<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// Whether the cache does not hold what it should, as opposed to a system that refuses something.
-fn is_loss(error: &CacheError) -> bool {
-    use CacheError::{Corrupt, Manifest, Missing, WrongSize};
-    matches!(error, Missing { .. } | Corrupt { .. } | WrongSize { .. } | Manifest { .. })
 }
 
 fn facts_contents(facts: &StageFacts<'_>) -> Vec<Content> {

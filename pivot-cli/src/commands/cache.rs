@@ -4,7 +4,7 @@ use pivot_cache::Problem;
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::output;
 use crate::{Global, project};
 
@@ -108,7 +108,7 @@ fn text(problem: &Problem) -> String {
             format!("object {id} is damaged and could not be moved to quarantine")
         }
         Problem::Unreadable { id, error } => {
-            format!("object {id}: {}", crate::commands::checkout::causes(error))
+            format!("object {id}: {}", with_causes(error))
         }
         Problem::Incomplete { id, missing, example: (path, object) } => {
             let path = path.display();

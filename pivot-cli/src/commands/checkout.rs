@@ -1,10 +1,10 @@
 //! `pivot checkout`: makes the workspace match the locks.
 
-use pivot_exec::{CheckedOut, LockedOut, Restored};
+use pivot_exec::{CheckedOut, LockedOut, Restored, StageFailure};
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::output;
 use crate::{Global, project};
 
@@ -44,7 +44,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
         let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
         output::data(&format!("{brought} brought, {there} already there{failed}\n"));
     }
-    if results.iter().any(|out| matches!(&out.result, Err(error) if project::is_loss(error))) {
+    if results
+        .iter()
+        .any(|out| matches!(&out.result, Err(StageFailure::Cache(error)) if error.is_loss()))
+    {
         output::note(
             "hint: `pivot pull` fetches what a remote has; `pivot run` makes outputs again",
         );
@@ -63,7 +66,7 @@ fn one_text(out: &CheckedOut) {
     match &out.result {
         Ok(Restored::AlreadyThere) => {}
         Ok(Restored::FromCache) => output::note(&format!("done  {}", out.path)),
-        Err(error) => output::note(&format!("FAIL  {}: {}", out.path, causes(error))),
+        Err(error) => output::note(&format!("FAIL  {}: {}", out.path, with_causes(error))),
     }
 }
 
@@ -71,27 +74,13 @@ fn one_json(out: &CheckedOut) -> serde_json::Value {
     let (result, error) = match &out.result {
         Ok(Restored::AlreadyThere) => ("there", None),
         Ok(Restored::FromCache) => ("brought", None),
-        Err(error) => ("failed", Some(causes(error))),
+        Err(error) => ("failed", Some(with_causes(error))),
     };
     let saved: Vec<_> =
         out.set_aside.iter().map(|(path, to)| json!({ "path": path, "saved": to })).collect();
     json!({
         "stage": out.stage, "path": out.path, "result": result, "error": error, "saved": saved,
     })
-}
-
-/// An error with all that caused it, in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(&format!(": {cause_text}"));
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn plan(project: &pivot_exec::OpenProject, outs: &[LockedOut], as_json: bool) -> Exit {

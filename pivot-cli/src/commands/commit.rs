@@ -2,9 +2,8 @@
 
 use pivot_exec::Reach;
 
-use crate::commands::checkout::causes;
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::output;
 use crate::{Global, project};
 
@@ -43,7 +42,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
             }
             Err(error) => {
                 failed += 1;
-                output::note(&format!("FAIL  {name}: {}", causes(&error)));
+                output::note(&format!("FAIL  {name}: {}", with_causes(&error)));
             }
         }
     }

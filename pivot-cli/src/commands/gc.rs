@@ -7,7 +7,7 @@ use pivot_exec::{GarbageError, GarbageOptions};
 use serde_json::json;
 
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::output;
 use crate::{Global, project};
 
@@ -71,7 +71,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
         output::note(&format!("warning: {notice}"));
     }
     for error in &collected.failed {
-        output::note(&format!("FAIL  {}", crate::commands::checkout::causes(error)));
+        output::note(&format!("FAIL  {}", with_causes(error)));
     }
     let (count, bytes) = (garbage.objects.len(), garbage.size_bytes());
     if arguments.json {

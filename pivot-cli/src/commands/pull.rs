@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::Global;
 use crate::commands::transfer::{self, Arguments};
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::{output, transfer as show};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
@@ -68,7 +68,7 @@ fn tell(checked: &[CheckedOut]) {
             output::note(&format!("note: `{from}` held something else: it is now `{to}`"));
         }
         if let Err(failure) = &out.result {
-            output::note(&format!("FAIL  {stage}: {path}: {}", show::with_causes(failure)));
+            output::note(&format!("FAIL  {stage}: {path}: {}", with_causes(failure)));
         }
     }
 }
@@ -99,7 +99,7 @@ fn checked_json(out: &CheckedOut) -> serde_json::Value {
         "stage": out.stage,
         "path": out.path,
         "restored": was_restored(out),
-        "error": out.result.as_ref().err().map(|failure| show::with_causes(failure)),
+        "error": out.result.as_ref().err().map(|failure| with_causes(failure)),
         "set_aside": out.set_aside.iter().map(|(_, saved)| saved).collect::<Vec<_>>(),
     })
 }

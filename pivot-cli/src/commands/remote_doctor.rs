@@ -7,7 +7,7 @@ use pivot_remote::{
     CredentialAttempt, CredentialOutcome, Interrupt, RecordKey, Remote, RemoteError,
 };
 
-use crate::show::transfer::with_causes;
+use crate::report::with_causes;
 
 /// The record that is written to find out whether anything can be: always the same one.
 const PROBE: &[u8; 16] = b"pivot doctor was";

@@ -3,9 +3,8 @@
 use pivot_exec::{Finding, Wrong};
 use serde_json::json;
 
-use crate::commands::checkout::causes;
 use crate::exit::Exit;
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::show::output;
 use crate::{Global, project};
 
@@ -86,10 +85,10 @@ fn text(wrong: &Wrong) -> String {
     match wrong {
         Wrong::Missing => "not in the workspace".to_owned(),
         Wrong::Differs { found } => format!("the workspace has another content ({})", found.id),
-        Wrong::Unreadable(error) => causes(error),
+        Wrong::Unreadable(error) => with_causes(error),
         Wrong::Cache { error, is_healed: true } => {
-            format!("{}; stored again from the workspace", causes(error))
+            format!("{}; stored again from the workspace", with_causes(error))
         }
-        Wrong::Cache { error, is_healed: false } => causes(error),
+        Wrong::Cache { error, is_healed: false } => with_causes(error),
     }
 }

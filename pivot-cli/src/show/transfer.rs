@@ -9,6 +9,7 @@ use pivot_exec::{Outlook, Shared};
 use pivot_remote::{Progress, RemoteError, Transfer};
 use serde_json::{Value, json};
 
+use crate::report::with_causes;
 use crate::show::output;
 
 /// How often a long transfer says how far it is where there is no terminal.
@@ -116,21 +117,6 @@ pub(crate) fn tell_failures(shared: &Shared) {
     } else if failed.iter().any(|(_, error)| is_missing_here(error)) {
         output::note("hint: `pivot run` makes what is missing, then push again");
     }
-}
-
-/// An error with all that caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// Names the outputs that no cache keeps.
