@@ -11,7 +11,7 @@ use crate::{Global, project};
 /// Hash outputs and tracked data again, in the workspace and in the cache
 ///
 /// Damaged objects are moved to quarantine, and stored again where the workspace has the right
-/// bytes. The exit code is 1 if anything was wrong.
+/// bytes. The exit code is 1 if anything was wrong; stages that are merely stale are told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Stages, base names, patterns, or paths of outputs and tracked data [default: all]
@@ -49,9 +49,7 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
             lines += &group_text(group);
         }
         for (stage, path, writer) in &verified.inconsistent {
-            lines += &format!(
-                "wrong  {stage}: its lock has another `{path}` than the lock of `{writer}`\n"
-            );
+            lines += &format!("stale  {stage}: it read another `{path}` than `{writer}` wrote\n");
         }
         let wrong = verified.outs.iter().filter(|finding| !finding.wrong.is_empty()).count();
         lines += &format!("{} outputs: {wrong} wrong\n", verified.outs.len());
