@@ -4,8 +4,8 @@
 //! or the new file, and a file that cannot be understood is never touched.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use pivot_pipeline::YamlText;
 use rustix::fs::{FlockOperation, flock};
@@ -51,7 +51,7 @@ pub fn edit_config<E: From<ConfigError>>(
             ConfigError::Content { message, .. } => ConfigError::Rejected { message },
             error => error,
         })?;
-        replace(&path, text.text()).map_err(failed)?;
+        plain_file::replace(&path, text.text().as_bytes()).map_err(failed)?;
     }
     Ok(())
 }
@@ -67,29 +67,6 @@ fn guard(root: &Path) -> io::Result<File> {
     let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
-}
-
-/// Puts a new file in the place of the one at `path`, or of the one that a link there leads to.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let target: PathBuf = match fs::canonicalize(path) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    let dir = target.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".config.yaml-").tempfile_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    let permissions = match fs::metadata(&target) {
-        Ok(metadata) => metadata.permissions(),
-        Err(_) => {
-            use std::os::unix::fs::PermissionsExt;
-            fs::Permissions::from_mode(0o644)
-        }
-    };
-    file.as_file().set_permissions(permissions)?;
-    file.as_file().sync_all()?;
-    file.persist(&target)?;
-    Ok(())
 }
 
 #[cfg(test)]

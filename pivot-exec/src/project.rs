@@ -11,7 +11,7 @@ use pivot_pipeline::Project;
 use crate::config::{Config, ConfigError, Durability};
 
 /// What git shall not see of `.pivot`: all but the locks is of this machine.
-const IGNORED: &str = "/cache/\n/config.yaml\n/.config.yaml-*\n/logs/\n/run/\n/runs/\n/saved/\n/stages/.tmp-*\n/state.lmdb/\n";
+const IGNORED: &str = "/cache/\n/config.yaml\n/.config.yaml-*\n/logs/\n/run/\n/runs/\n/saved/\n/stages/.tmp-*\n/tracked/.tmp-*\n/state.lmdb/\n";
 
 /// Where the locks are.
 pub(crate) const LOCKS_DIR: &str = ".pivot/stages";

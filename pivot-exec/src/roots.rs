@@ -123,7 +123,7 @@ impl Roots {
         let mut commits = None;
         for root in roots {
             texts.add_dir(root)?;
-            if root.ancestors().any(|dir| dir.join(".git").exists()) {
+            if is_below_git(root) {
                 let count = git_locks(root, whole_history, &mut texts)?;
                 commits = Some(commits.unwrap_or(0) + count);
             }
@@ -143,9 +143,20 @@ impl Roots {
     }
 }
 
-fn git_command(root: &Path) -> Command {
+/// Whether the directory is in a git repository.
+pub(crate) fn is_below_git(dir: &Path) -> bool {
+    dir.ancestors().any(|dir| dir.join(".git").exists())
+}
+
+/// `git` in the repository that the directory is in.
+pub(crate) fn git_command(root: &Path) -> Command {
     let mut command = Command::new("git");
     command.arg("-C").arg(root).stdin(Stdio::null()).env("LC_ALL", "C");
+    // In a hook of git's these name the repository, the index or the work tree that the hook is
+    // about, and not always the project's.
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -169,9 +180,14 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = String> {
 
 /// Adds the locks that git has; how many commits there were.
 fn git_locks(root: &Path, whole_history: bool, texts: &mut Texts) -> Result<u64, RootError> {
-    let prefix = String::from_utf8_lossy(&git(root, &["rev-parse", "--show-prefix"])?)
-        .trim_end_matches(['\n', '\r'])
-        .to_owned();
+    let prefix = git(root, &["rev-parse", "--show-prefix"])?;
+    let prefix = prefix.strip_suffix(b"\n").unwrap_or(&prefix);
+    // Otherwise it would be asked for something else, and answer that it is not there.
+    let prefix = std::str::from_utf8(prefix).ok().filter(|prefix| !prefix.contains('\n'));
+    let prefix = prefix.ok_or_else(|| {
+        let what = "the path of the project in the repository is not text in one line".to_owned();
+        RootError::Git { what }
+    })?;
     let mut commits: HashSet<String> = HashSet::new();
     if whole_history {
         commits.extend(words(&git(root, &["rev-list", "--all", "--reflog"])?));
@@ -179,9 +195,9 @@ fn git_locks(root: &Path, whole_history: bool, texts: &mut Texts) -> Result<u64,
         let format = "--format=%(objectname) %(objecttype) %(*objecttype)";
         let refs = git(root, &["for-each-ref", format])?;
         for line in String::from_utf8_lossy(&refs).lines() {
-            let mut fields = line.split(' ');
-            let id = fields.next().unwrap_or_default();
-            if fields.any(|kind| kind == "commit") {
+            let fields: Vec<&str> = line.split(' ').collect();
+            // A tag may be one of a tag, and leads to a commit all the same.
+            if let [id, "commit", ..] | [id, _, "commit" | "tag"] = fields[..] {
                 commits.insert(id.to_owned());
             }
         }
@@ -202,7 +218,7 @@ fn git_locks(root: &Path, whole_history: bool, texts: &mut Texts) -> Result<u64,
         if let Some(id) = line.strip_prefix("HEAD ").filter(|id| id.bytes().any(|b| b != b'0')) {
             commits.insert(id.to_owned());
         } else if let Some(tree) = line.strip_prefix("worktree ") {
-            let tree = Path::new(tree).join(&prefix);
+            let tree = Path::new(tree).join(prefix);
             // One that was removed without telling git has nothing left to keep.
             if tree.is_dir() {
                 texts.add_dir(&tree)?;

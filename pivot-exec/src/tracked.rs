@@ -16,7 +16,9 @@ use crate::config::CheckoutSetting;
 use crate::load::{LoadOptions, stages_without_python};
 use crate::outcome::StageFailure;
 use crate::outputs::check_inside;
+use crate::plain_file;
 use crate::project::OpenProject;
+use crate::roots::{git_command, is_below_git};
 
 /// Where the locks of tracked data are, relative to the project.
 pub(crate) const TRACKED_DIR: &str = ".pivot/tracked";
@@ -180,16 +182,17 @@ pub fn track(
     Ok((Tracked { name, artifact }, written == pivot_lock::Written::Changed))
 }
 
-/// Forgets that `path` is tracked. The data stays where it is.
+/// Forgets that `path` is tracked, and has git see it again. The data stays where it is.
 ///
 /// # Errors
-/// When it is not tracked, or its lock cannot be removed.
+/// When it is not tracked, or its lock or the line in `.gitignore` cannot be removed.
 pub fn untrack(project: &OpenProject, path: &str) -> Result<Content, TrackError> {
     let path = path.trim_start_matches("./").trim_end_matches('/');
     let (all, _) = tracked(project)?;
     let found = all.into_iter().find(|tracked| tracked.artifact.path == path);
     let found = found.ok_or_else(|| TrackError::NotTracked { path: path.to_owned() })?;
     tracked_locks(project).remove(&found.name)?;
+    unignore(project.root(), path)?;
     Ok(found.artifact.content)
 }
 
@@ -224,38 +227,66 @@ fn lock_name(path: &str) -> String {
 }
 
 fn is_in_git(root: &Path, path: &str) -> bool {
-    let mut command = std::process::Command::new("git");
-    command.arg("--literal-pathspecs").arg("-C").arg(root).args(["ls-files", "--"]).arg(path);
-    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut command = git_command(root);
+    command.args(["--literal-pathspecs", "ls-files", "--", path]);
     command.output().is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
 }
 
-/// Adds a line to the `.gitignore` beside the data, if the project is in git.
-fn ignore(root: &Path, path: &str) -> Result<(), TrackError> {
-    if !root.ancestors().any(|dir| dir.join(".git").exists()) {
-        return Ok(());
-    }
+/// The `.gitignore` beside the data, relative to the project, and the line in it that means the data.
+fn ignore_line(path: &str) -> (String, String) {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let file =
         if parent.is_empty() { ".gitignore".to_owned() } else { format!("{parent}/.gitignore") };
-    let failed = |source| TrackError::Ignore { path: file.clone(), source };
     let escaped: String = name
         .chars()
         .flat_map(|c| "\\*?[] ".contains(c).then_some('\\').into_iter().chain([c]))
         .collect();
-    let line = format!("/{escaped}");
-    let full = root.join(&file);
-    let text = match fs::read_to_string(&full) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        text => text.map_err(failed)?,
-    };
-    if text.lines().any(|known| known == line) {
+    (file, format!("/{escaped}"))
+}
+
+/// Has git ignore the data, if the project is in git.
+fn ignore(root: &Path, path: &str) -> Result<(), TrackError> {
+    if !is_below_git(root) {
         return Ok(());
     }
-    let separator = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let mut options = fs::OpenOptions::new();
-    let mut opened = options.append(true).create(true).open(&full).map_err(failed)?;
-    io::Write::write_all(&mut opened, format!("{separator}{line}\n").as_bytes()).map_err(failed)
+    let (file, line) = ignore_line(path);
+    let failed = |source| TrackError::Ignore { path: file.clone(), source };
+    let full = root.join(&file);
+    let mut text = plain_file::read(&full).map_err(failed)?.unwrap_or_default();
+    if lines(&text).any(|known| known == line.as_bytes()) {
+        return Ok(());
+    }
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend(line.as_bytes());
+    text.push(b'\n');
+    plain_file::replace(&full, &text).map_err(failed)
+}
+
+/// Takes back what [`ignore`] wrote.
+fn unignore(root: &Path, path: &str) -> Result<(), TrackError> {
+    let (file, line) = ignore_line(path);
+    let failed = |source| TrackError::Ignore { path: file.clone(), source };
+    let full = root.join(&file);
+    let Some(text) = plain_file::read(&full).map_err(failed)? else { return Ok(()) };
+    let others = text.split_inclusive(|&byte| byte == b'\n');
+    let others: Vec<u8> = others
+        .filter(|other| lines(other).all(|l| l != line.as_bytes()))
+        .flatten()
+        .copied()
+        .collect();
+    if others.len() == text.len() {
+        Ok(())
+    } else if others.is_empty() {
+        fs::remove_file(&full).map_err(failed)
+    } else {
+        plain_file::replace(&full, &others).map_err(failed)
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 #[cfg(test)]

@@ -209,9 +209,10 @@ fn tracked_data_is_kept_checked_out_and_not_collected() {
     git(&project, "init --quiet");
     project.pivot("track upper.txt").exits(1).says("stage `upper` writes `upper.txt`");
     project.pivot("track ../x").exits(1);
+    project.write(".gitignore", "*.tmp");
     project.pivot("track nothing").exits(1).says("there is nothing");
     project.pivot("track data.txt").succeeds().says("tracked data.txt, 3 bytes");
-    assert_eq!(project.read(".gitignore"), "/data.txt\n");
+    assert_eq!(project.read(".gitignore"), "*.tmp\n/data.txt\n");
     project.pivot("track data.txt").succeeds().says("unchanged data.txt");
     project.pivot("gc -f --grace 0").succeeds();
     project.remove("data.txt");
@@ -222,7 +223,7 @@ fn tracked_data_is_kept_checked_out_and_not_collected() {
     project.pivot("track data.txt").succeeds();
     project.pivot("verify data.txt").succeeds();
     project.pivot("untrack data.txt").succeeds();
-    assert_eq!(project.read("data.txt"), "new");
+    assert_eq!(project.read("data.txt") + &project.read(".gitignore"), "new*.tmp\n");
     assert!(project.files_in(".pivot/tracked").is_empty());
 }
 

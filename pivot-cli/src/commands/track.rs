@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     paths: Vec<String>,
 }
 
-/// Forget that data is tracked; the data stays
+/// Forget that data is tracked; the data stays, and git sees it again
 #[derive(Debug, clap::Args)]
 pub(crate) struct UntrackArguments {
     /// Files or directories, relative to the project
@@ -50,7 +50,7 @@ pub(crate) fn untrack(global: &Global, arguments: &UntrackArguments) -> Result<E
     let project = project::open(global)?;
     for path in &arguments.paths {
         pivot_exec::untrack(&project, path).map_err(report)?;
-        output::data(&format!("not tracked any more: {path}; it is still in .gitignore\n"));
+        output::data(&format!("not tracked any more: {path}\n"));
     }
     Ok(Exit::Done)
 }
