@@ -1,5 +1,7 @@
 //! Takes the workspace as it is for the result of a stage, without running it: `pivot commit`.
 
+use std::collections::HashMap;
+
 use pivot_dag::TaskId;
 
 use crate::facts::Planned;
@@ -30,7 +32,9 @@ pub fn accept(project: &OpenProject, loaded: &Loaded, planned: Planned) -> Vec<A
     let site = Site::new(project, &workspace);
     // Only what is here counts: no remote is asked.
     let supply = Supply::local(project);
-    let runner = StageRunner { project, loaded, site, extras: &extras, supply: &supply };
+    let lacks = HashMap::new();
+    let runner =
+        StageRunner { project, loaded, site, extras: &extras, supply: &supply, lacks: &lacks };
     let _guard = project.cache.share(|| {});
     let stages = plan.stages.into_iter().map(|stage| {
         let result = match stage.decision {

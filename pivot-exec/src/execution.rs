@@ -429,7 +429,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                     "`{path}` held something that `{name}` did not write: it is now `{saved}`"
                 ),
                 Incident::Lost { path, why } => {
-                    format!("`{path}` cannot be brought back: {why}; `{name}` runs again")
+                    format!("`{path}` cannot be brought back: {why}; `{name}` has to run again")
                 }
             };
             (self.on_event)(Event::Notice { text });

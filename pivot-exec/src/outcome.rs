@@ -8,6 +8,7 @@ use pivot_fingerprint::HelperError;
 use pivot_lock::LockError;
 use thiserror::Error;
 
+use crate::capacity::CapacityError;
 use crate::plan::Cause;
 use crate::signals::Interrupt;
 use crate::usage::Usage;
@@ -100,6 +101,17 @@ pub enum StageFailure {
         /// The dependency, relative to the project.
         path: String,
     },
+    /// An incremental output cannot be brought back to where the stage left it.
+    #[error("its incremental output `{path}` cannot be brought back")]
+    PreviousLost {
+        /// The output, relative to the project.
+        path: String,
+        /// What is wrong with the cache.
+        source: CacheError,
+    },
+    /// It needs more than there is.
+    #[error(transparent)]
+    Capacity(#[from] CapacityError),
     /// The remote had to answer and did not.
     #[error("{0}")]
     Remote(String),

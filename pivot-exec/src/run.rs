@@ -1,5 +1,6 @@
 //! One run of a plan, from its options to its summary; the loop itself is `execution.rs`.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -147,7 +148,7 @@ fn execute(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ends, RunError> {
     let system = |action| move |source| RunError::System { action, source };
-    let scheduler = scheduler(project, loaded, plan, options)?;
+    let (scheduler, lacks) = scheduler(project, loaded, plan, options)?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (waker, wake) = UnixStream::pair().map_err(system("make a socket"))?;
     for end in [&waker, &wake] {
@@ -155,7 +156,7 @@ fn execute(
     }
     let workspace = project.workspace();
     let site = Site::new(project, &workspace);
-    let stages = StageRunner { project, loaded, site, extras, supply };
+    let stages = StageRunner { project, loaded, site, extras, supply, lacks: &lacks };
     // What processes that died have left half-written; nobody waits for it or misses it.
     project.cache.sweep_temporary();
     let _ = project.locks.sweep_temporary();
@@ -168,12 +169,13 @@ fn execute(
     })
 }
 
+/// The scheduler, and why stages could not run that probably need not.
 fn scheduler<'g>(
     project: &OpenProject,
     loaded: &'g Loaded,
     plan: &Plan,
     options: &RunOptions,
-) -> Result<Scheduler<'g>, CapacityError> {
+) -> Result<(Scheduler<'g>, HashMap<TaskId, CapacityError>), CapacityError> {
     let selected: Vec<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
     let graph = loaded.pipeline.graph();
     let of_all = Options { jobs: options.jobs, on_failure: options.on_failure };
@@ -192,12 +194,15 @@ fn scheduler<'g>(
         }
     }
     let capacities = Capacities::new(options.jobs, [&project.config.resources, &options.resources]);
+    let mut lacks = HashMap::new();
     for stage in &plan.stages {
         match capacities.demand(&mut scheduler, stage.task, loaded.pipeline.stage(stage.task)) {
-            // What will not run needs nothing.
-            Err(_) if !matches!(stage.decision, Decision::Run | Decision::MayRun) => {}
+            // What does not run needs nothing. It is told if the stage has to run after all.
+            Err(lack) if !matches!(stage.decision, Decision::Run | Decision::MayRun) => {
+                lacks.insert(stage.task, lack);
+            }
             other => other?,
         }
     }
-    Ok(scheduler)
+    Ok((scheduler, lacks))
 }

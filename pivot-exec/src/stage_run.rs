@@ -4,6 +4,7 @@
 //! within `commit` is what makes a crash harmless: outputs go to the cache first, then the
 //! dependencies are checked again, the lock is written after that and the state last.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use pivot_cache::{CheckoutMode, Content};
@@ -12,6 +13,7 @@ use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
 use pivot_pipeline::{Action, Out, OutKind, Stage};
 
+use crate::capacity::CapacityError;
 use crate::extras::{Extras, with_reported, with_variables};
 use crate::guard::{self, Attempt, StageGuard};
 use crate::load::Loaded;
@@ -32,6 +34,8 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) site: Site<'a>,
     pub(crate) extras: &'a Extras,
     pub(crate) supply: &'a dyn Source,
+    /// Stages whose demands cannot be met, which is only an error if they are to run.
+    pub(crate) lacks: &'a HashMap<TaskId, CapacityError>,
 }
 
 /// What `begin` found to do.
@@ -146,14 +150,16 @@ impl StageRunner<'_> {
             Err(failure) => return Err(failure),
             Ok(None) => {}
         }
+        if let Some(lack) = self.lacks.get(&task) {
+            return Err(lack.clone().into());
+        }
         let deps = facts_contents(&facts);
         for out in &stage.outs {
             let path = out.path.as_str();
             let recorded = recorded(path);
             match (&out.kind, recorded) {
                 (OutKind::Incremental, Some(previous)) => {
-                    self.supply.bring(&[Artifact::new(path, previous)])?;
-                    self.site.restore(path, &previous, CheckoutMode::Copy, set_aside)?;
+                    self.go_on_from(path, &previous, set_aside)?;
                 }
                 _ => self.site.clear(path, recorded.as_ref(), set_aside)?,
             }
@@ -196,6 +202,29 @@ impl StageRunner<'_> {
             restored?;
         }
         Ok(())
+    }
+
+    /// Puts the last content of an incremental output in its place, as a private copy.
+    fn go_on_from(
+        &self,
+        path: &str,
+        previous: &Content,
+        set_aside: &mut Vec<Incident>,
+    ) -> Result<(), StageFailure> {
+        let Site { workspace, cache, .. } = self.site;
+        // A cache that was deleted lacks it, and the workspace may have it still.
+        if !cache.holds(previous) && workspace.content(path).ok().flatten() == Some(*previous) {
+            workspace.store(cache, path)?;
+        }
+        let brought = self.supply.bring(&[Artifact::new(path, *previous)]);
+        brought
+            .and_then(|()| self.site.restore(path, previous, CheckoutMode::Copy, set_aside))
+            .map_err(|failure| match failure {
+                StageFailure::Cache(source) if source.is_loss() => {
+                    StageFailure::PreviousLost { path: path.to_owned(), source }
+                }
+                failure => failure,
+            })
     }
 
     /// Records what a stage wrote, after its process has ended well.

@@ -186,7 +186,7 @@ fn a_damaged_object_of_the_right_size_is_noticed_told_and_healed_in_the_same_run
     exit: 0
     2 stages: 1 ran, 1 unchanged ([time])
     --- stderr
-    note: `upper.txt` cannot be brought back: cache object [hash] is damaged; `upper` runs again
+    note: `upper.txt` cannot be brought back: cache object [hash] is damaged; `upper` has to run again
     note: `upper.txt` held something that `upper` did not write: it is now `.pivot/saved/upper.txt`
     run   upper: Outputs changed
     done  upper in [time]

@@ -97,21 +97,43 @@ fn an_earlier_run_is_never_repeated_from_the_run_cache() {
     assert_eq!(records(&project), ["one", "two", "three", "one", "two"]);
 }
 
-#[test]
-fn a_file_that_was_there_before_the_first_run_is_not_lost() {
-    let project = project()
-        .file(
-            "pivot.yaml",
-            "\
+const APPEND: &str = "\
 stages:
   append:
     cmd: cat more >>log
     deps: [more]
     outs: [{log: {incremental: true}}]
-",
-        )
-        .file("more", "new\n")
-        .file("log", "mine\n");
+";
+
+#[test]
+fn an_incremental_output_that_is_lost_is_told() {
+    let project = project().file("pivot.yaml", APPEND).file("more", "one\n");
+    project.pivot("run").succeeds();
+    // Without the cache, what is in the workspace is gone on from.
+    project.remove(".pivot/cache");
+    project.write("more", "two\n");
+    project.pivot("run").succeeds();
+    assert_eq!(project.read("log"), "one\ntwo\n");
+
+    project.remove(".pivot/cache");
+    project.write("log", "mine\n");
+    project.write("more", "three\n");
+    insta::assert_snapshot!(project.pivot("run").errors(), @r"
+    exit: 1
+    FAIL  append: its incremental output `log` cannot be brought back
+    caused by: cache object [hash] is missing
+    hint: `pivot pull` brings it from a remote; to begin anew without it, delete the stage's lock in `.pivot/stages`
+    ");
+    assert_eq!(project.read("log"), "mine\n");
+    project.remove(".pivot/stages/append.lock");
+    project.pivot("run").succeeds();
+    assert_eq!(project.read("log"), "three\n");
+    assert_eq!(project.read(".pivot/saved/log"), "mine\n");
+}
+
+#[test]
+fn a_file_that_was_there_before_the_first_run_is_not_lost() {
+    let project = project().file("pivot.yaml", APPEND).file("more", "new\n").file("log", "mine\n");
     project.pivot("run").succeeds();
     let kept = project.read("log") == "mine\nnew\n"
         || project.files_in(".pivot/saved").iter().any(|file| project.read(file) == "mine\n");

@@ -40,6 +40,29 @@ fn a_demand_that_cannot_be_met_is_an_error_before_anything_runs() {
 }
 
 #[test]
+fn an_output_that_cannot_be_restored_is_not_made_without_the_resources() {
+    let project = two_that_need("{gpus: 2}");
+    project.replace("pivot.yaml", "touch a", "echo made >a");
+    project.pivot("run --resource gpus=2").succeeds();
+    project.remove("a");
+    for object in project.files_in(".pivot/cache/files") {
+        if project.read(&object) == "made\n" {
+            project.remove(&object);
+            project.write(&object, "MADE\n");
+        }
+    }
+    let finished = project.pivot("run --resource gpus=1").exits(1);
+    insta::assert_snapshot!(finished.errors(), @r"
+    exit: 1
+    note: `a` cannot be brought back: cache object [hash] is damaged; `a` has to run again
+    FAIL  a: stage `a` needs 2 of `gpus`, and there is only 1
+    hint: run with `--resource gpus=AMOUNT`, or write it below `resources:` in .pivot/config.yaml
+    ");
+    assert!(!project.exists("a"));
+    project.pivot("run --resource gpus=2").succeeds();
+}
+
+#[test]
 fn a_resource_of_which_nobody_has_told_how_much_there_is() {
     let finished = two_that_need("{license: 1}").pivot("run").exits(1);
     finished.says("stage `a` needs `license`, and nothing says how much of it there is");

@@ -130,6 +130,12 @@ pub(crate) fn hint(failure: &StageFailure) -> Option<String> {
         StageFailure::InputChanged { .. } => {
             Some("run again; if the stage writes it by itself, declare it as an output".to_owned())
         }
+        StageFailure::PreviousLost { .. } => Some(
+            "`pivot pull` brings it from a remote; to begin anew without it, delete the stage's lock \
+             in `.pivot/stages`"
+                .to_owned(),
+        ),
+        StageFailure::Capacity(lack) => Some(lack.hint()),
         StageFailure::TimedOut { .. } => Some("give it more with `--timeout`".to_owned()),
         StageFailure::SourceChanged { .. } => {
             Some("run again; nothing was recorded for this stage".to_owned())
