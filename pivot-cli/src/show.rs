@@ -2,6 +2,7 @@
 
 pub(crate) mod causes;
 pub(crate) mod explain;
+pub(crate) mod left;
 pub(crate) mod output;
 pub(crate) mod progress;
 mod source_diff;

@@ -73,6 +73,20 @@ impl Capacities {
         Self(all)
     }
 
+    /// Which part of everything that stages share the stage takes while it runs.
+    pub(crate) fn shares(&self, jobs: NonZeroUsize, stage: &Stage) -> Vec<(String, f64)> {
+        let is_alone = stage.mutex.iter().any(|name| name == "*");
+        let slot = if is_alone { 1.0 } else { 1.0 / jobs.get() as f64 };
+        let mut shares = vec![("jobs".to_owned(), slot)];
+        let mutexes = stage.mutex.iter().filter(|name| *name != "*");
+        shares.extend(mutexes.map(|name| (format!("mutex {name}"), 1.0)));
+        for (name, units) in &stage.resources {
+            let capacity = self.0.get(name).copied().unwrap_or_default().max(1);
+            shares.push((format!("resource {name}"), *units as f64 / capacity as f64));
+        }
+        shares
+    }
+
     /// Tells the scheduler what a stage holds while it runs.
     pub(crate) fn demand(
         &self,

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 
 use crate::extras::undeclared_reads;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
+use crate::outlook::Outlook;
 use crate::outputs::Incident;
 use crate::plan::{Cause, Decision, Plan};
 use crate::record::{Phase, Recorder};
@@ -110,6 +111,7 @@ pub(crate) struct Ends {
 pub(crate) struct Execution<'a, 'scope, 'e> {
     stages: StageRunner<'a>,
     scheduler: Scheduler<'a>,
+    outlook: Outlook,
     forced: HashSet<TaskId>,
     /// Stages of which the plan knows already that nothing is to be done.
     settled: HashSet<TaskId>,
@@ -139,6 +141,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     pub(crate) fn new(
         stages: StageRunner<'a>,
         scheduler: Scheduler<'a>,
+        outlook: Outlook,
         plan: &Plan,
         options: &RunOptions,
         jobs: Jobs<'scope, 'e>,
@@ -148,6 +151,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         Self {
             stages,
             scheduler,
+            outlook,
             forced: forced.map(|stage| stage.task).collect(),
             settled: settled(plan, stages.loaded.pipeline.graph()),
             on_failure: options.on_failure,
@@ -310,7 +314,10 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 }
                 let state = &self.stages.project.state;
                 let expected = crate::durations::recall(state, name);
-                (self.on_event)(Event::Started { stage: name, causes: &ready.causes, expected });
+                let now = Instant::now();
+                self.outlook.start(task, now);
+                let (causes, remaining) = (&*ready.causes, self.outlook.remaining(now));
+                (self.on_event)(Event::Started { stage: name, causes, expected, remaining });
                 let overdue = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
                 let overdue = overdue.map(|at| (at, 0));
                 self.workers.push(Running { task, ready, worker, overdue });
@@ -444,10 +451,26 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         tail: &str,
         effort: Option<Effort>,
     ) {
-        let stage = self.name(task);
-        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail, effort });
+        self.tell_end(task, &outcome, causes, tail, effort);
         self.ends.insert(task, outcome);
         self.scheduler.finish(task, Ended::Succeeded);
+    }
+
+    fn tell_end(
+        &mut self,
+        task: TaskId,
+        outcome: &Outcome,
+        causes: &[Cause],
+        tail: &str,
+        effort: Option<Effort>,
+    ) {
+        let stage = self.name(task);
+        self.outlook.end(task);
+        if !self.starts_more() {
+            self.outlook.stop();
+        }
+        let remaining = self.outlook.remaining(Instant::now());
+        (self.on_event)(Event::Ended { stage, outcome, causes, tail, effort, remaining });
     }
 
     fn fail(
@@ -469,7 +492,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         if !self.starts_more() {
             self.held.clear();
         }
-        (self.on_event)(Event::Ended { stage, outcome: &outcome, causes, tail, effort });
+        self.tell_end(task, &outcome, causes, tail, effort);
         self.ends.insert(task, outcome);
         let is_stopped = matches!(self.ends.get(&task), Some(Outcome::Stopped));
         for blocked in self.scheduler.finish(task, Ended::Failed) {
@@ -477,9 +500,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 true => Outcome::NotStarted,
                 false => Outcome::Blocked { upstream: stage.to_owned() },
             };
-            let name = self.name(blocked.task);
-            let (causes, tail, effort) = (&[], "", None);
-            (self.on_event)(Event::Ended { stage: name, outcome: &outcome, causes, tail, effort });
+            self.tell_end(blocked.task, &outcome, &[], "", None);
             self.ends.insert(blocked.task, outcome);
         }
     }

@@ -9,6 +9,7 @@ use pivot_lock::LockError;
 use thiserror::Error;
 
 use crate::capacity::CapacityError;
+use crate::outlook::Remaining;
 use crate::plan::Cause;
 use crate::signals::Interrupt;
 use crate::usage::Usage;
@@ -218,6 +219,8 @@ pub enum Event<'a> {
         causes: &'a [Cause],
         /// How long it takes, to judge by its past runs; unknown for one that never ran.
         expected: Option<Duration>,
+        /// What is left of the run, with this stage.
+        remaining: Remaining,
     },
     /// A stage printed a line.
     Printed {
@@ -240,6 +243,8 @@ pub enum Event<'a> {
         tail: &'a str,
         /// What its process took, if it had one.
         effort: Option<Effort>,
+        /// What is left of the run.
+        remaining: Remaining,
     },
     /// Something that the user should know, although all goes on.
     Notice {

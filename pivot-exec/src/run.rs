@@ -18,6 +18,7 @@ use crate::extras::Extras;
 use crate::facts::Planned;
 use crate::load::Loaded;
 use crate::outcome::{Event, Outcome, Summary};
+use crate::outlook::{self, Outlook};
 use crate::outputs::Site;
 use crate::plan::{Decision, Plan};
 use crate::project::OpenProject;
@@ -148,7 +149,7 @@ fn execute(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ends, RunError> {
     let system = |action| move |source| RunError::System { action, source };
-    let (scheduler, lacks) = scheduler(project, loaded, plan, options)?;
+    let (scheduler, lacks, outlook) = scheduler(project, loaded, plan, options)?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (waker, wake) = UnixStream::pair().map_err(system("make a socket"))?;
     for end in [&waker, &wake] {
@@ -163,7 +164,8 @@ fn execute(
     let (done, finished) = mpsc::channel();
     rayon::in_place_scope(|scope| {
         let jobs = Jobs::new(scope, done, &waker);
-        let mut execution = Execution::new(stages, scheduler, plan, options, jobs, on_event);
+        let mut execution =
+            Execution::new(stages, scheduler, outlook, plan, options, jobs, on_event);
         execution.go(signals, &wake, &finished)?;
         Ok(execution.into_ends())
     })
@@ -175,7 +177,7 @@ fn scheduler<'g>(
     loaded: &'g Loaded,
     plan: &Plan,
     options: &RunOptions,
-) -> Result<(Scheduler<'g>, HashMap<TaskId, CapacityError>), CapacityError> {
+) -> Result<(Scheduler<'g>, HashMap<TaskId, CapacityError>, Outlook), CapacityError> {
     let selected: Vec<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
     let graph = loaded.pipeline.graph();
     let of_all = Options { jobs: options.jobs, on_failure: options.on_failure };
@@ -204,5 +206,15 @@ fn scheduler<'g>(
             other => other?,
         }
     }
-    Ok((scheduler, lacks))
+    let planned = plan.stages.iter().zip(&known);
+    let planned = planned.filter(|(stage, _)| stage.decision != Decision::Keep);
+    let tasks = planned.map(|(planned, (family, past))| outlook::Task {
+        id: planned.task,
+        family,
+        runs: matches!(planned.decision, Decision::Run | Decision::MayRun),
+        past: *past,
+        shares: capacities.shares(options.jobs, stage(&planned.task)),
+    });
+    let outlook = Outlook::new(graph, tasks.collect());
+    Ok((scheduler, lacks, outlook))
 }

@@ -87,3 +87,27 @@ fn a_stage_that_ran_before_is_expected_to_take_as_long() {
     project.write("data.txt", "2");
     assert!(expected().as_f64().expect("the second run knows the first") > 0.0);
 }
+
+#[test]
+fn what_is_left_is_told_as_far_as_it_is_known() {
+    let yaml = "\
+stages:
+  one: {cmd: cp data.txt one.txt, deps: [data.txt], outs: [one.txt]}
+  two: {cmd: cp one.txt two.txt, deps: [one.txt], outs: [two.txt]}
+";
+    let project = project().file("pivot.yaml", yaml).file("data.txt", "1");
+    let remaining = || {
+        let events = project.pivot("run --json").succeeds().json_lines();
+        events.iter().map(|event| event["remaining"].clone()).collect::<Vec<_>>()
+    };
+    let first = remaining();
+    let counts: Vec<_> = first.iter().map(|left| left["stages"].as_u64()).collect();
+    assert_eq!(counts, [Some(2), Some(1), Some(1), Some(0), None]);
+    assert_eq!((&first[0]["unknown_stages"], &first[0]["seconds"]), (&2.into(), &Value::Null));
+
+    project.write("data.txt", "2");
+    let second = remaining();
+    assert_eq!(second[0]["unknown_stages"], 0);
+    let seconds = |index: usize| second[index]["seconds"].as_f64().expect("both stages ran before");
+    assert!(seconds(0) > seconds(1) && seconds(1) > 0.0, "{second:?}");
+}

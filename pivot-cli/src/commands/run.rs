@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use pivot_exec::{
-    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, RunOptions, Summary, Supply,
-    TaskId,
+    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, Remaining, RunOptions, Summary,
+    Supply, TaskId,
 };
 use pivot_lock::words;
 use serde_json::json;
@@ -248,7 +248,7 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
     let reasons =
         |causes: &[pivot_exec::Cause]| causes.iter().map(causes::cause_json).collect::<Vec<_>>();
     Some(match event {
-        Event::Started { stage, causes, expected } => {
+        Event::Started { stage, causes, expected, remaining } => {
             let mut value = json!({
                 "schema_version": 1, "event": "started", "stage": stage,
                 "reasons": reasons(causes),
@@ -256,6 +256,7 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
             if let Some(expected) = expected {
                 value["expected_seconds"] = json!(expected.as_secs_f64());
             }
+            value["remaining"] = remaining_json(remaining);
             value
         }
         Event::Printed { stage, stream, line } if with_output => json!({
@@ -265,7 +266,7 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
         }),
         Event::Printed { .. } => return None,
         Event::Notice { text } => json!({ "schema_version": 1, "event": "notice", "text": text }),
-        Event::Ended { stage, outcome, causes, tail, effort } => {
+        Event::Ended { stage, outcome, causes, tail, effort, remaining } => {
             let mut value = json!({
                 "schema_version": 1, "event": "ended", "stage": stage,
                 "outcome": outcome.word(), "reasons": reasons(causes),
@@ -277,6 +278,7 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
                     value["peak_memory_bytes"] = json!(usage.peak_bytes);
                 }
             }
+            value["remaining"] = remaining_json(remaining);
             match outcome {
                 Outcome::Blocked { upstream } => value["upstream"] = json!(upstream),
                 Outcome::Failed(failure) => {
@@ -292,6 +294,16 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
             value
         }
     })
+}
+
+/// What is left of a run; the seconds are missing where nothing is known.
+fn remaining_json(remaining: &Remaining) -> serde_json::Value {
+    let Remaining { stages, unknown, time } = remaining;
+    let mut value = json!({ "stages": stages, "unknown_stages": unknown });
+    if let Some(time) = time {
+        value["seconds"] = json!(time.as_secs_f64());
+    }
+    value
 }
 
 fn summary_json(summary: &Summary) -> serde_json::Value {

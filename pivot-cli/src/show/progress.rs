@@ -2,22 +2,24 @@
 //!
 //! On a terminal, running stages are shown with a clock each below the finished ones, and with
 //! the time that they usually take where that is known. In a pipe there are plain lines: one when
-//! a stage starts, one when it ends.
+//! a stage starts, one when it ends. Below the running stages stands what is left of the run.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use pivot_exec::{Event, Outcome, StageFailure, Stream};
+use pivot_exec::{Event, Outcome, Remaining, StageFailure, Stream};
 use pivot_lock::words;
 
+use crate::show::left::Left;
 use crate::show::{causes, output};
 
 /// Shows a run's events to a person.
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
     running: HashMap<String, ProgressBar>,
+    left: Option<Left>,
     shows_output: bool,
 }
 
@@ -25,12 +27,13 @@ impl Progress {
     /// `shows_output`: whether every line that a stage prints is shown, with the stage's name.
     pub(crate) fn new(shows_output: bool) -> Self {
         let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { bars, running: HashMap::new(), shows_output }
+        Self { bars, running: HashMap::new(), left: None, shows_output }
     }
 
     pub(crate) fn show(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { stage, causes, expected } => {
+            Event::Started { stage, causes, expected, remaining } => {
+                self.left(*remaining);
                 self.started(stage, &causes::list(causes), *expected);
             }
             Event::Printed { stage, stream, line } => {
@@ -39,7 +42,10 @@ impl Progress {
                     self.note(&format!("{stage} {mark} {line}"));
                 }
             }
-            Event::Ended { stage, outcome, tail, .. } => self.ended(stage, outcome, tail),
+            Event::Ended { stage, outcome, tail, remaining, .. } => {
+                self.ended(stage, outcome, tail);
+                self.left(*remaining);
+            }
             Event::Notice { text } => self.note(&format!("note: {text}")),
         }
     }
@@ -50,7 +56,11 @@ impl Progress {
                 let style =
                     ProgressStyle::with_template("  {spinner} {prefix} {elapsed}{msg:.dim}")
                         .expect("the template is right");
-                let bar = bars.add(ProgressBar::new_spinner().with_style(style));
+                let bar = ProgressBar::new_spinner().with_style(style);
+                let bar = match &self.left {
+                    Some(left) => bars.insert_before(left.bar(), bar),
+                    None => bars.add(bar),
+                };
                 bar.set_prefix(stage.to_owned());
                 let usual = expected.map(|usual| format!(" of about {}", about(usual)));
                 bar.set_message(format!("{} {why}", usual.unwrap_or_default()));
@@ -58,6 +68,18 @@ impl Progress {
                 self.running.insert(stage.to_owned(), bar);
             }
             None => output::note(&format!("run   {stage}: {why}")),
+        }
+    }
+
+    /// Where one stage is left its own line says all.
+    fn left(&mut self, remaining: Remaining) {
+        match (&self.bars, &self.left) {
+            (_, Some(_)) if remaining.stages == 0 => self.left = None,
+            (_, Some(left)) => left.set(remaining),
+            (Some(bars), None) if remaining.stages > 1 => {
+                self.left = Some(Left::new(bars, remaining));
+            }
+            _ => {}
         }
     }
 
