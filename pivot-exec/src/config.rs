@@ -102,6 +102,48 @@ pub struct RemoteConfig {
     pub region: Option<String>,
     /// The section of the credentials file to use.
     pub profile: Option<String>,
+    /// Where the bucket's name stands in requests.
+    pub addressing_style: Option<AddressingStyle>,
+    /// Requests are not signed: for buckets that anyone may read.
+    pub anonymous: Option<bool>,
+}
+
+impl RemoteConfig {
+    /// The names of the settings that are there and only mean something for a bucket.
+    pub fn bucket_settings(&self) -> Vec<&'static str> {
+        let Self { url: _, endpoint_url, region, profile, addressing_style, anonymous } = self;
+        let settings = [
+            ("endpoint_url", endpoint_url.is_some()),
+            ("region", region.is_some()),
+            ("profile", profile.is_some()),
+            ("addressing_style", addressing_style.is_some()),
+            ("anonymous", anonymous.is_some()),
+        ];
+        settings.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+    }
+}
+
+/// Where the name of a bucket stands in the URLs of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressingStyle {
+    /// In the path if the remote has an `endpoint_url`, else in the host.
+    Auto,
+    /// `https://host/bucket/key`
+    Path,
+    /// `https://bucket.host/key`
+    Virtual,
+}
+
+impl AddressingStyle {
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            AddressingStyle::Auto => "auto",
+            AddressingStyle::Path => "path",
+            AddressingStyle::Virtual => "virtual",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -111,6 +153,8 @@ struct RemoteMapping {
     endpoint_url: Option<String>,
     region: Option<String>,
     profile: Option<String>,
+    addressing_style: Option<AddressingStyle>,
+    anonymous: Option<bool>,
 }
 
 impl<'de> Deserialize<'de> for RemoteConfig {
@@ -130,8 +174,15 @@ impl<'de> Deserialize<'de> for RemoteConfig {
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RemoteConfig, A::Error> {
                 let mapping = RemoteMapping::deserialize(MapAccessDeserializer::new(map))?;
-                let RemoteMapping { url, endpoint_url, region, profile } = mapping;
-                Ok(RemoteConfig { url, endpoint_url, region, profile })
+                let RemoteMapping {
+                    url,
+                    endpoint_url,
+                    region,
+                    profile,
+                    addressing_style,
+                    anonymous,
+                } = mapping;
+                Ok(RemoteConfig { url, endpoint_url, region, profile, addressing_style, anonymous })
             }
         }
 
@@ -321,7 +372,16 @@ mod tests {
         assert_eq!((r2.url.as_str(), r2.region.as_deref()), ("s3://b", Some("auto")));
         assert_eq!(r2.endpoint_url.as_deref(), Some("https://x"));
         assert_eq!(read("remotes:\ndefault_remote:\nresources:\n").unwrap(), Config::default());
-        for text in ["remotes: {r2: {region: x}}", "remotes: {r2: {url: s3://b, key: x}}"] {
+        let text = "remotes:\n  open: {url: s3://b, addressing_style: path, anonymous: true}\n";
+        let open = &read(text).unwrap().remotes["open"];
+        assert_eq!(open.addressing_style, Some(AddressingStyle::Path));
+        assert_eq!(open.bucket_settings(), ["addressing_style", "anonymous"]);
+        for text in [
+            "remotes: {r2: {region: x}}",
+            "remotes: {r2: {url: s3://b, key: x}}",
+            "remotes: {r2: {url: s3://b, addressing_style: host}}",
+            "remotes: {r2: {url: s3://b, anonymous: perhaps}}",
+        ] {
             assert!(read(text).is_err(), "accepted {text}");
         }
     }

@@ -75,8 +75,8 @@ pub use capacity::CapacityError;
 pub use checkout::{CheckedOut, Restored, check_out};
 pub use collect::{Collected, GarbageError, GarbageOptions, collect};
 pub use config::{
-    CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig, Durability,
-    FingerprintConfig, PackageVersions, RemoteConfig,
+    AddressingStyle, CONFIG_FILE, CacheConfig, CheckoutSetting, Config, ConfigError, CoreConfig,
+    Durability, FingerprintConfig, PackageVersions, RemoteConfig,
 };
 pub use config_file::{edit_config, read_config};
 pub use facts::{PlanError, Planned, make_plan, make_plan_with};

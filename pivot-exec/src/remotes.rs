@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 
 use pivot_pipeline::closest;
-use pivot_remote::{Indexed, Interrupt, RemoteError, RemoteOptions, RemoteUrl, UrlError};
+use pivot_remote::{
+    Addressing, Indexed, Interrupt, RemoteError, RemoteOptions, RemoteUrl, UrlError,
+};
 use thiserror::Error;
 
-use crate::config::{Config, RemoteConfig};
+use crate::config::{AddressingStyle, Config, RemoteConfig};
 use crate::project::OpenProject;
 
 /// How long the name of a remote may be.
@@ -42,6 +44,14 @@ pub enum RemoteChoiceError {
         /// What is wrong with its URL.
         source: UrlError,
     },
+    /// It is a directory, but has a setting of buckets.
+    #[error("remote `{name}` is a directory, and `{setting}` is only for `s3://` remotes")]
+    Setting {
+        /// The remote.
+        name: String,
+        /// The setting that means nothing for it.
+        setting: &'static str,
+    },
     /// It cannot be opened.
     #[error("remote `{name}` cannot be used")]
     Open {
@@ -67,6 +77,9 @@ impl RemoteChoiceError {
             Self::Unknown { known, .. } if known.is_empty() => Self::None.hint(),
             Self::Unknown { known, .. } => Some(format!("known remotes: {}", known.join(", "))),
             Self::Url { name, .. } => Some(format!("correct `remotes.{name}` in {CONFIG}")),
+            Self::Setting { name, setting } => {
+                Some(format!("remove it: `pivot config unset remotes.{name}.{setting}`"))
+            }
             Self::Open { .. } => None,
         }
     }
@@ -123,8 +136,18 @@ pub(crate) fn open_remote_with<'p>(
     let (name, settings) = choose_remote(&project.config, name)?;
     let url = RemoteUrl::parse(&settings.url)
         .map_err(|source| RemoteChoiceError::Url { name: name.to_owned(), source })?;
-    let RemoteConfig { endpoint_url, region, profile, .. } = settings.clone();
-    let options = RemoteOptions { endpoint_url, region, profile, ..options };
+    if let (RemoteUrl::Directory(_), [setting, ..]) = (&url, &settings.bucket_settings()[..]) {
+        return Err(RemoteChoiceError::Setting { name: name.to_owned(), setting });
+    }
+    let RemoteConfig { endpoint_url, region, profile, addressing_style, anonymous, .. } =
+        settings.clone();
+    let addressing = match addressing_style {
+        None | Some(AddressingStyle::Auto) => Addressing::Auto,
+        Some(AddressingStyle::Path) => Addressing::Path,
+        Some(AddressingStyle::Virtual) => Addressing::Virtual,
+    };
+    let anonymous = anonymous.unwrap_or(false);
+    let options = RemoteOptions { endpoint_url, region, profile, addressing, anonymous, ..options };
     let remote = pivot_remote::open_with(&url, &options, project.root())
         .map_err(|source| RemoteChoiceError::Open { name: name.to_owned(), source })?;
     Ok((name.to_owned(), Indexed::new(remote, &project.state)))

@@ -114,11 +114,22 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn parse_s3(rest: &str) -> Result<RemoteUrl, UrlError> {
-    let malformed = |problem| Err(UrlError::Malformed { problem });
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.contains('@') {
         return Err(UrlError::Credentials);
     }
+    let prefix = prefix.trim_matches('/');
+    if prefix.contains(['?', '#']) {
+        let problem = "has a `?` or `#`: options are set in the configuration";
+        return Err(UrlError::Malformed { problem });
+    }
+    check_s3(bucket, prefix)?;
+    Ok(RemoteUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+}
+
+/// Whether there may be such a bucket, and keys that begin so.
+pub(crate) fn check_s3(bucket: &str, prefix: &str) -> Result<(), UrlError> {
+    let malformed = |problem| Err(UrlError::Malformed { problem });
     if bucket.is_empty() {
         return malformed("names no bucket: write `s3://bucket/prefix`");
     }
@@ -126,14 +137,13 @@ fn parse_s3(rest: &str) -> Result<RemoteUrl, UrlError> {
     if bucket.len() > 255 || !bucket.bytes().all(allowed) || bucket.starts_with(['.', '-']) {
         return malformed("names a bucket that cannot exist");
     }
-    let prefix = prefix.trim_matches('/');
-    if prefix.contains(['?', '#']) {
-        return malformed("has a `?` or `#`: options are set in the configuration");
+    if prefix.contains(|c: char| c.is_control()) {
+        return malformed("holds control characters");
     }
     if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return malformed("has an empty part, `.` or `..` in its prefix");
     }
-    Ok(RemoteUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    Ok(())
 }
 
 fn parse_file(rest: &str) -> Result<RemoteUrl, UrlError> {

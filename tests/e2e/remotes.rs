@@ -81,7 +81,8 @@ fn what_cannot_be_a_remote_is_refused_and_secrets_are_not_repeated() {
         ("remote add up s3://", "names no bucket"),
         ("remote add -- -x /mnt/b", "begins with `-`"),
         ("remote add a.b /mnt/b", "may only have letters"),
-        ("remote add up /mnt/b --region eu", "are for `s3://` remotes"),
+        ("remote add up /mnt/b --region eu", "`--region` is only for `s3://` remotes"),
+        ("remote add up /mnt/b --anonymous", "`--anonymous` is only for `s3://` remotes"),
         ("remote add up s3://b --endpoint-url localhost:9000", "has to begin with `https://`"),
         ("remote remove orign", "did you mean `origin`?"),
         ("remote default other", "known remotes: origin"),
@@ -97,6 +98,7 @@ fn what_cannot_be_a_remote_is_refused_and_secrets_are_not_repeated() {
     }
     project.pivot("remote add up s3://k:s3cr3t@b").exits(1).says("AWS_ACCESS_KEY_ID");
     project.pivot("remote add").exits(2);
+    project.pivot("remote add up s3://b --addressing-style host").exits(2).says("virtual");
     assert_eq!(project.read(CONFIG), before);
     // One that a person wrote into the file is not shown either.
     project.write(CONFIG, "remotes: {origin: 's3://k:s3cr3t@b'}\n");
@@ -122,4 +124,35 @@ fn settings_are_shown_and_changed_one_by_one() {
     project.pivot("config unset cache.checkout_mode").exits(1).says("is not set");
     project.pivot("config get cache").exits(1);
     assert_eq!(project.read(CONFIG), "core: {jobs: 4} # small\n");
+}
+
+#[test]
+fn every_setting_of_a_bucket_is_written_and_shown() {
+    let project = empty();
+    let add = "remote add open s3://b/p --profile lab --addressing-style path --anonymous";
+    project.pivot(add).succeeds();
+    insta::assert_snapshot!(project.pivot("remote list").succeeds(), @r"
+    exit: 0
+    * open  s3://b/p  profile=lab  addressing_style=path  anonymous=true
+    ");
+    let remote = &project.pivot("remote list --json").succeeds().json()["remotes"][0];
+    assert_eq!((&remote["addressing_style"], &remote["anonymous"]), (&"path".into(), &true.into()));
+    project.pivot("config set remotes.open.addressing_style virtual").succeeds();
+    project.pivot("config set remotes.open.anonymous false").succeeds();
+    project.pivot("remote list").succeeds().says("addressing_style=virtual  anonymous=false");
+}
+
+#[test]
+fn an_unknown_setting_of_a_remote_is_refused_with_its_place() {
+    for (text, says) in [
+        ("origin:\n    url: s3://b\n    adressing_style: path\n", "adressing_style"),
+        ("origin:\n    url: s3://b\n    addressing_style: host\n", "host"),
+        ("origin:\n    url: s3://b\n    anonymous: perhaps\n", "boolean"),
+    ] {
+        let project = empty().file(CONFIG, &format!("remotes:\n  {text}default_remote: origin\n"));
+        project.pivot("push").exits(1).says(".pivot/config.yaml:").says(says);
+    }
+    let text = "remotes:\n  disk: {url: /mnt/x, region: eu}\ndefault_remote: disk\n";
+    let project = empty().file(CONFIG, text);
+    project.pivot("push").exits(1).says("remote `disk` is a directory, and `region` is only for");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pivot_exec::{ConfigError, RemoteConfig, choose_remote, remote_name_problem};
+use pivot_exec::{AddressingStyle, ConfigError, RemoteConfig, choose_remote, remote_name_problem};
 use pivot_pipeline::{Map, Value, YamlText};
 use pivot_remote::RemoteUrl;
 use serde_json::json;
@@ -48,6 +48,12 @@ struct Add {
     /// The profile in `~/.aws` whose credentials are used
     #[arg(long)]
     profile: Option<String>,
+    /// Where the bucket stands in requests: in the host's name (virtual), or in the path
+    #[arg(long, value_name = "STYLE", value_parser = ["auto", "path", "virtual"])]
+    addressing_style: Option<String>,
+    /// Do not sign requests: for buckets that anyone may read
+    #[arg(long)]
+    anonymous: bool,
     /// Make it the default
     #[arg(long)]
     default: bool,
@@ -83,15 +89,16 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
 }
 
 fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
-    let Add { name, endpoint_url, region, profile, .. } = arguments;
+    let Add { name, endpoint_url, .. } = arguments;
     if let Some(problem) = remote_name_problem(name) {
         return Err(Report::new(format!("a remote cannot have this name: it {problem}")));
     }
     let url = RemoteUrl::parse(&arguments.url).map_err(url_report)?;
     let is_s3 = matches!(url, RemoteUrl::S3 { .. });
-    if !is_s3 && (endpoint_url.is_some() || region.is_some() || profile.is_some()) {
-        let what = "--endpoint-url, --region and --profile";
-        return Err(Report::new(format!("{what} are for `s3://` remotes")));
+    let settings = settings(arguments);
+    if let (false, Some((key, _))) = (is_s3, settings.first()) {
+        let option = key.replace('_', "-");
+        return Err(Report::new(format!("`--{option}` is only for `s3://` remotes")));
     }
     if let Some(endpoint) = endpoint_url {
         check_endpoint(endpoint)?;
@@ -109,10 +116,6 @@ fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
         RemoteUrl::S3 { .. } => url.to_string(),
         _ => arguments.url.clone(),
     };
-    let settings: Map = [("endpoint_url", endpoint_url), ("region", region), ("profile", profile)]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value.as_deref()?))))
-        .collect();
     let value = if settings.is_empty() {
         Value::from(url.as_str())
     } else {
@@ -139,6 +142,21 @@ fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
     let default = if is_default { ", the default remote" } else { "" };
     output::note(&format!("added `{name}`{default}: {url}"));
     Ok(Exit::Done)
+}
+
+/// What is written beside the URL.
+fn settings(arguments: &Add) -> Map {
+    let Add { endpoint_url, region, profile, addressing_style, .. } = arguments;
+    let texts = [
+        ("endpoint_url", endpoint_url),
+        ("region", region),
+        ("profile", profile),
+        ("addressing_style", addressing_style),
+    ];
+    let texts =
+        texts.into_iter().filter_map(|(key, text)| Some((key, Value::from(text.as_deref()?))));
+    let anonymous = arguments.anonymous.then_some(("anonymous", Value::Bool(true)));
+    texts.chain(anonymous).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// The endpoint is not a secret, but may be written with one.
@@ -185,6 +203,8 @@ fn list(global: &Global, arguments: &List) -> Result<Exit, Report> {
                 "endpoint_url": remote.endpoint_url,
                 "region": remote.region,
                 "profile": remote.profile,
+                "addressing_style": remote.addressing_style.map(AddressingStyle::name),
+                "anonymous": remote.anonymous,
                 "default": is_default(name),
             })
         });
@@ -197,9 +217,11 @@ fn list(global: &Global, arguments: &List) -> Result<Exit, Report> {
         let mark = if is_default(name) { '*' } else { ' ' };
         write!(text, "{mark} {name:width$}  {}", shown_url(remote)).expect("a string takes all");
         let settings = [
-            ("endpoint_url", &remote.endpoint_url),
-            ("region", &remote.region),
-            ("profile", &remote.profile),
+            ("endpoint_url", remote.endpoint_url.clone()),
+            ("region", remote.region.clone()),
+            ("profile", remote.profile.clone()),
+            ("addressing_style", remote.addressing_style.map(|style| style.name().to_owned())),
+            ("anonymous", remote.anonymous.map(|is_anonymous| is_anonymous.to_string())),
         ];
         for (key, value) in settings {
             if let Some(value) = value {

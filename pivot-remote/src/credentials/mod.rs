@@ -4,8 +4,10 @@
 //! roles by way of other profiles), containers, instances. What was tried is kept for people who
 //! wonder, without any secret.
 
+mod container;
 pub(crate) mod profile;
 mod session;
+mod sign_on;
 mod time;
 
 use std::fmt;
@@ -18,6 +20,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCr
 
 use crate::diagnosis::{CredentialAttempt, CredentialOutcome};
 use crate::s3::failure::Failure;
+use crate::s3::place::domain_of;
 use crate::s3::wire::{Connector, Wire};
 use profile::Profiles;
 
@@ -98,7 +101,7 @@ impl Chain {
                 "environment" => self.environment(),
                 "web identity" => self.web_identity(),
                 "profile" => self.in_profile(&profile).await,
-                "container" => self.container(),
+                "container" => self.container().await,
                 _ => self.instance(),
             };
             let answer = match answer {
@@ -196,30 +199,7 @@ impl Chain {
 
     fn sts_endpoint(&self) -> String {
         (self.env)("AWS_ENDPOINT_URL_STS")
-            .unwrap_or_else(|| format!("https://sts.{}.amazonaws.com", self.region))
-    }
-
-    fn container(&self) -> Result<Answer, Failure> {
-        let env = |name| (self.env)(name);
-        let settings = if let Some(uri) = env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
-            vec![(AmazonS3ConfigKey::ContainerCredentialsRelativeUri, uri)]
-        } else if let (Some(uri), Some(file)) = (
-            env("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
-            env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
-        ) {
-            vec![
-                (AmazonS3ConfigKey::ContainerCredentialsFullUri, uri),
-                (AmazonS3ConfigKey::ContainerAuthorizationTokenFile, file),
-            ]
-        } else {
-            let lack = match env("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-                None => "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-                Some(_) => "no AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-            };
-            return Ok(Answer::Absent(lack.to_owned()));
-        };
-        let found = self.service(&settings, &self.wire.impatient()?)?;
-        Ok(Answer::Found("role of the container".to_owned(), found))
+            .unwrap_or_else(|| format!("https://sts.{}.{}", self.region, domain_of(&self.region)))
     }
 
     fn instance(&self) -> Result<Answer, Failure> {

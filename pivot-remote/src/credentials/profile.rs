@@ -14,6 +14,7 @@ pub(crate) type Section = HashMap<String, String>;
 pub(crate) struct Profiles {
     profiles: HashMap<String, Section>,
     sessions: HashMap<String, Section>,
+    services: HashMap<String, Section>,
     /// Where single sign-on keeps its tokens.
     pub(crate) sso_cache: Option<PathBuf>,
 }
@@ -46,6 +47,9 @@ impl Profiles {
                 ["sso-session", name] => {
                     all.sessions.entry(name.to_owned()).or_default().extend(section);
                 }
+                ["services", name] => {
+                    all.services.entry(name.to_owned()).or_default().extend(section);
+                }
                 _ => {}
             }
         }
@@ -67,6 +71,12 @@ impl Profiles {
     /// The session of single sign-on that a profile names, with its own name.
     pub(crate) fn session(&self, name: &str) -> Option<&Section> {
         self.sessions.get(name)
+    }
+
+    /// The server that a profile names for one service only.
+    pub(crate) fn service_endpoint(&self, profile: &Section, service: &str) -> Option<String> {
+        let services = self.services.get(profile.get("services")?)?;
+        services.get(&format!("{service}.endpoint_url")).cloned()
     }
 
     /// The profile and those that it takes its credentials from, the last of which has its own.
@@ -94,21 +104,30 @@ impl Profiles {
     }
 }
 
-/// The sections of an INI file with their settings. Indented lines belong to the setting above
-/// them and are passed over, as are lines that mean nothing.
+/// The sections of an INI file with their settings. Indented lines are settings of the one above
+/// them: `style` below `s3 =` is `s3.style`. Lines that mean nothing are passed over.
 fn sections(text: &str) -> Vec<(String, Section)> {
     let mut sections: Vec<(String, Section)> = Vec::new();
+    let mut above = String::new();
     for line in text.lines() {
-        if line.starts_with([' ', '\t', '#', ';']) {
+        let is_indented = line.starts_with([' ', '\t']);
+        let line = line.split(" #").next().unwrap_or_default().trim();
+        if line.starts_with(['#', ';']) {
             continue;
         }
-        let line = line.split(" #").next().unwrap_or_default().trim();
         if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             sections.push((title.trim().replace('"', ""), Section::new()));
+            above.clear();
         } else if let (Some((key, value)), Some((_, section))) =
             (line.split_once('='), sections.last_mut())
         {
-            section.insert(key.trim().to_lowercase(), value.trim().to_owned());
+            let mut key = key.trim().to_lowercase();
+            if is_indented {
+                key = format!("{above}.{key}");
+            } else {
+                above.clone_from(&key);
+            }
+            section.insert(key, value.trim().to_owned());
         }
     }
     sections

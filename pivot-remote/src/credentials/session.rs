@@ -1,10 +1,9 @@
-//! Credentials by way of a profile: keys, a program, single sign-on, a role.
+//! Credentials by way of a profile: keys, a program, a role.
 
-use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use serde_json::Value;
@@ -48,7 +47,7 @@ impl Chain {
             }
             let source = match get("credential_source") {
                 Some("Environment") => self.environment()?,
-                Some("EcsContainer") => self.container()?,
+                Some("EcsContainer") => self.container().await?,
                 Some("Ec2InstanceMetadata") => self.instance()?,
                 _ => {
                     return Err(Failure::new("a role needs a source_profile or credential_source"));
@@ -72,7 +71,7 @@ impl Chain {
             return Ok(Answer::Found("single sign-on".to_owned(), found));
         }
         if let Some(command) = get("credential_process") {
-            return Ok(Answer::Found("credential_process".to_owned(), by_process(command)?));
+            return Ok(Answer::Found("credential_process".to_owned(), by_process(command).await?));
         }
         Ok(Answer::Absent("it has no credentials".to_owned()))
     }
@@ -120,59 +119,19 @@ impl Chain {
             _ => Err(Failure::new("the security token service gave no keys")),
         }
     }
-
-    /// Trades the token that `aws sso login` left for keys.
-    async fn single_sign_on(
-        &self,
-        section: &Section,
-        account: &str,
-        role: &str,
-    ) -> Result<Found, Failure> {
-        let again = || Failure::new("there is no valid sign-on: run `aws sso login`");
-        let session = section.get("sso_session");
-        let shared = session.and_then(|name| self.profiles.session(name));
-        let get = |key: &str| shared.and_then(|s| s.get(key)).or_else(|| section.get(key));
-        let start_url = get("sso_start_url").ok_or_else(|| Failure::new("no sso_start_url"))?;
-        let region = get("sso_region").ok_or_else(|| Failure::new("no sso_region"))?;
-        let digest = ring::digest::digest(
-            &ring::digest::SHA1_FOR_LEGACY_USE_ONLY,
-            session.unwrap_or(start_url).as_bytes(),
-        );
-        let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let cache = self.profiles.sso_cache.as_ref().ok_or_else(again)?;
-        let text = fs::read(cache.join(format!("{digits}.json"))).map_err(|_| again())?;
-        let token: Value = serde_json::from_slice(&text).map_err(|_| again())?;
-        let until = token["expiresAt"].as_str().and_then(parse_utc).ok_or_else(again)?;
-        let token = token["accessToken"].as_str().ok_or_else(again)?;
-        if until <= SystemTime::now() {
-            return Err(again());
-        }
-        let endpoint = (self.env)("AWS_ENDPOINT_URL_SSO")
-            .unwrap_or_else(|| format!("https://portal.sso.{region}.amazonaws.com"));
-        let url = format!(
-            "{}/federation/credentials?role_name={}&account_id={}",
-            endpoint.trim_end_matches('/'),
-            encoded(role),
-            encoded(account)
-        );
-        let request = built(Method::GET, &url, &[("x-amz-sso_bearer_token", token)])?;
-        let (status, body) = self.wire.ask(request).await?;
-        if status == StatusCode::UNAUTHORIZED {
-            return Err(again());
-        }
-        if !status.is_success() {
-            return Err(Failure::answer(status, ""));
-        }
-        let answer: Value = serde_json::from_slice(&body)
-            .map_err(|_| Failure::new("the sign-on service's answer was not understood"))?;
-        let keys = &answer["roleCredentials"];
-        let until = keys["expiration"].as_u64().map(|ms| UNIX_EPOCH + Duration::from_millis(ms));
-        keys_of_json(keys, ["accessKeyId", "secretAccessKey", "sessionToken"], until)
-    }
 }
 
-/// Runs a program that prints credentials. What it says to the user is not kept from them.
-fn by_process(command: &str) -> Result<Found, Failure> {
+/// Runs a program that prints credentials, and may take its time: it may ask the user. What it says
+/// to them is not kept from them.
+async fn by_process(command: &str) -> Result<Found, Failure> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let command = command.to_owned();
+    // A thread of its own and not one of the runtime's, which would be waited for at the end.
+    std::thread::spawn(move || sender.send(output_of(&command)));
+    receiver.await.unwrap_or_else(|_| Err(Failure::new("credential_process cannot be run")))
+}
+
+fn output_of(command: &str) -> Result<Found, Failure> {
     let output = Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -189,7 +148,7 @@ fn by_process(command: &str) -> Result<Found, Failure> {
     keys_of_json(&answer, ["AccessKeyId", "SecretAccessKey", "SessionToken"], until)
 }
 
-fn keys_of_json(
+pub(super) fn keys_of_json(
     value: &Value,
     [id, secret, token]: [&str; 3],
     until: Option<SystemTime>,
@@ -200,7 +159,11 @@ fn keys_of_json(
     }
 }
 
-fn built(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<HttpRequest, Failure> {
+pub(super) fn built(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> Result<HttpRequest, Failure> {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -211,7 +174,7 @@ fn built(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<HttpRequ
 }
 
 /// As a value in a query: everything but letters, digits and `-._~` is escaped.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

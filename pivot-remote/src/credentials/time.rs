@@ -25,6 +25,22 @@ pub(crate) fn parse_utc(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
 }
 
+/// Writes `2026-11-23T22:04:05Z`; what is before 1970 becomes its beginning.
+pub(crate) fn format_utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, seconds) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    // Days since a 1 March of year 0, in eras of 400 years.
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, is_next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + is_next;
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +62,14 @@ mod tests {
             let expected = seconds.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
             assert_eq!(parse_utc(text), expected, "{text}");
         }
+    }
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for seconds in [0, 68_169_600, 951_782_399, 951_825_601, 1_795_471_445, 4_107_542_399] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(parse_utc(&format_utc(time)), Some(time), "{}", format_utc(time));
+        }
+        let time = UNIX_EPOCH + Duration::from_secs(1_795_471_445);
+        assert_eq!(format_utc(time), "2026-11-23T22:04:05Z");
     }
 }

@@ -74,9 +74,6 @@ impl Failure {
         if !message.is_empty() {
             text = format!("{text}: {message}");
         }
-        if status.is_redirection() {
-            text += "; the bucket may be in another region";
-        }
         let is_throttle = status == StatusCode::TOO_MANY_REQUESTS
             || status == StatusCode::SERVICE_UNAVAILABLE
             || code == "SlowDown";
@@ -90,6 +87,19 @@ impl Failure {
         let is_about_the_bucket = code == "NoSuchBucket";
         let status = Some(status.as_u16());
         Self { status, text: clean(&text), may_pass, is_throttle, is_about_the_bucket }
+    }
+
+    /// The same with where the bucket is, if the server says so and the request went elsewhere.
+    pub(crate) fn in_region(mut self, region: Option<&str>) -> Self {
+        let is_region = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        match (self.status, region.filter(is_region)) {
+            (Some(300..=400), Some(region)) => {
+                self.text += &format!("; the bucket is in the region `{region}`");
+            }
+            (Some(300..400), None) => self.text += "; the bucket may be in another region",
+            _ => {}
+        }
+        self
     }
 
     /// What is behind an error of the library.
@@ -149,6 +159,20 @@ mod tests {
         let text = "the server answered 403 SignatureDoesNotMatch: Not the[31m same";
         assert_eq!(failure.to_string(), text);
         assert!(!format!("{:?}", failure.during("send")).contains("SECRET"));
+    }
+
+    #[test]
+    fn where_the_bucket_is() {
+        let at = |status: u16, region| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Failure::answer(status, "").in_region(region).to_string()
+        };
+        assert!(at(301, Some("eu-west-1")).ends_with("; the bucket is in the region `eu-west-1`"));
+        assert!(at(400, Some("eu-west-1")).ends_with("the region `eu-west-1`"));
+        assert!(at(301, None).ends_with("; the bucket may be in another region"));
+        assert!(at(301, Some("evil\x1b")).ends_with("another region"));
+        assert!(!at(403, Some("eu-west-1")).contains("region"));
+        assert!(!at(400, None).contains("region"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod engine;
 pub(crate) mod failure;
 mod listing;
 pub(crate) mod pace;
-mod place;
+pub(crate) mod place;
 mod presence;
 mod upload;
 pub(crate) mod wire;

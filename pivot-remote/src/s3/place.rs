@@ -7,9 +7,12 @@ use crate::credentials::Env;
 use crate::credentials::profile::Profiles;
 use crate::options::{Addressing, RemoteOptions};
 use crate::remote::RemoteError;
+use crate::url::check_s3;
 
 /// What is taken when nothing names a region. Servers that are not AWS mostly do not care.
 const USUAL_REGION: &str = "us-east-1";
+
+const USUAL_DOMAIN: &str = "amazonaws.com";
 
 /// Where a bucket is and how its requests are written.
 pub(super) struct Place {
@@ -52,6 +55,7 @@ impl Place {
         options: &RemoteOptions,
         env: Env,
     ) -> Result<Self, RemoteError> {
+        check_s3(bucket, prefix).map_err(|error| setup(error.to_string()))?;
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let profiles = Arc::new(Profiles::read(&|name| set(name)));
         let in_env = || set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
@@ -63,6 +67,7 @@ impl Place {
             .clone()
             .or_else(|| set("AWS_ENDPOINT_URL_S3"))
             .or_else(|| set("AWS_ENDPOINT_URL"))
+            .or_else(|| profile.and_then(|profile| profiles.service_endpoint(profile, "s3")))
             .or_else(|| in_profile("endpoint_url"))
             .map(|url| checked_endpoint(&url))
             .transpose()?;
@@ -76,7 +81,13 @@ impl Place {
         if !is_region || region.is_empty() {
             return Err(setup("a region is written like `eu-central-1`"));
         }
-        let is_virtual = match options.addressing {
+        let style = in_profile("s3.addressing_style");
+        let addressing = match (options.addressing, style.as_deref()) {
+            (Addressing::Auto, Some("path")) => Addressing::Path,
+            (Addressing::Auto, Some("virtual")) => Addressing::Virtual,
+            (addressing, _) => addressing,
+        };
+        let is_virtual = match addressing {
             Addressing::Path => false,
             Addressing::Virtual => true,
             // A certificate for `*.host` does not cover a bucket with a dot in its name.
@@ -93,14 +104,25 @@ impl Place {
 
     /// The endpoint as the library wants it: with the bucket if this stands in the host's name.
     pub(super) fn library_endpoint(&self) -> Option<String> {
-        let endpoint = self.endpoint.as_deref()?;
+        let in_china = || format!("https://s3.{}.{}", self.region, domain_of(&self.region));
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            // The library only knows the usual domain.
+            None if domain_of(&self.region) != USUAL_DOMAIN => in_china(),
+            None => return None,
+        };
         match endpoint.split_once("://") {
             Some((scheme, host)) if self.is_virtual => {
                 Some(format!("{scheme}://{}.{host}", self.bucket))
             }
-            _ => Some(endpoint.to_owned()),
+            _ => Some(endpoint),
         }
     }
+}
+
+/// The domain of the servers of AWS in a region.
+pub(crate) fn domain_of(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { USUAL_DOMAIN }
 }
 
 fn setup(problem: impl Into<String>) -> RemoteError {
@@ -181,5 +203,44 @@ mod tests {
         }
         let options = RemoteOptions { region: Some("a b".to_owned()), ..RemoteOptions::default() };
         assert!(resolve(&options, &[]).is_err());
+    }
+
+    #[test]
+    fn buckets_and_prefixes_that_cannot_be() {
+        let env: Env = Arc::new(|_| None);
+        let at = |bucket: &str, prefix: &str| {
+            Place::resolve(bucket, prefix, &RemoteOptions::default(), Arc::clone(&env))
+        };
+        for (bucket, prefix) in
+            [("", ""), ("a/b", ""), ("b", "a//b"), ("b", "/a"), ("b", "a/../b"), ("b", "a\nb")]
+        {
+            let error = at(bucket, prefix).unwrap_err();
+            assert!(matches!(error, RemoteError::Setup { .. }), "{bucket} {prefix}: {error:?}");
+        }
+        assert!(at("b", "a b/ü&?").is_ok());
+    }
+
+    #[test]
+    fn the_profile_tells_what_it_tells_the_aws_tools() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config");
+        let text = "[default]\nendpoint_url = https://all\nservices = mine\ns3 =\n  max = 4\n\
+            \taddressing_style = virtual\n[services mine]\ns3 =\n  endpoint_url = https://s3/\n";
+        std::fs::write(&config, text).unwrap();
+        let vars = [("AWS_CONFIG_FILE", config.to_str().unwrap())];
+        let place = resolve(&RemoteOptions::default(), &vars).unwrap();
+        assert_eq!(place.library_endpoint().unwrap(), "https://b.s3");
+        let options = RemoteOptions { addressing: Addressing::Path, ..RemoteOptions::default() };
+        let place = resolve(&options, &vars).unwrap();
+        assert_eq!(place.library_endpoint().unwrap(), "https://s3");
+    }
+
+    #[test]
+    fn another_domain_in_china() {
+        let region = Some("cn-north-1".to_owned());
+        let options = RemoteOptions { region, ..RemoteOptions::default() };
+        let place = resolve(&options, &[]).unwrap();
+        assert_eq!(place.to_string(), "s3://b/p/q");
+        assert_eq!(place.library_endpoint().unwrap(), "https://b.s3.cn-north-1.amazonaws.com.cn");
     }
 }

@@ -127,7 +127,9 @@ impl Wire {
                     );
                     let body = read_limited(body).await.unwrap_or_default();
                     let text = String::from_utf8_lossy(&body);
-                    let failure = Failure::answer(parts.status, &text);
+                    let region = parts.headers.get("x-amz-bucket-region");
+                    let region = region.and_then(|region| region.to_str().ok());
+                    let failure = Failure::answer(parts.status, &text).in_region(region);
                     let is_expected = is_expected && !text.contains("<Code>NoSuchBucket</Code>");
                     if !failure.may_pass && (is_expected || takes_refusals) {
                         let response = http::Response::from_parts(parts, body.into());

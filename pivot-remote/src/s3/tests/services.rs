@@ -1,4 +1,4 @@
-//! Credentials that services give: of a token, a container, an instance, a sign-on.
+//! Credentials that services give: of a token, a container, an instance, a sign-on, a role.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,11 +16,11 @@ fn keys_in_json() -> String {
     )
 }
 
-/// A server that answers a request whose head holds all of some words with a text, and all others
-/// with 404. It takes down the first line of each request.
+/// A server that answers a request that holds all of some words, whatever their case, with a text,
+/// and all others with 404. It takes down the requests, in lower case.
 struct Service {
     url: String,
-    lines: Arc<Mutex<Vec<String>>>,
+    heads: Arc<Mutex<Vec<String>>>,
 }
 
 fn service(answers: &[(&[&str], &str)]) -> Service {
@@ -30,15 +30,15 @@ fn service(answers: &[(&[&str], &str)]) -> Service {
         (words.iter().map(|word| word.to_lowercase()).collect::<Vec<_>>(), (*text).to_owned())
     };
     let answers: Vec<_> = answers.iter().map(owned).collect();
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&lines);
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heads);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { return };
             let _ = answer(stream, &answers, &log);
         }
     });
-    Service { url, lines }
+    Service { url, heads }
 }
 
 fn answer(
@@ -57,8 +57,10 @@ fn answer(
         length = line.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
         head += &line;
     }
-    reader.take(length).read_to_end(&mut Vec::new())?;
-    log.lock().unwrap().push(head.lines().next().unwrap_or_default().to_owned());
+    let mut body = String::new();
+    reader.take(length).read_to_string(&mut body)?;
+    head += &body.to_lowercase();
+    log.lock().unwrap().push(head.clone());
     let fits = |words: &[String]| words.iter().all(|word| head.contains(word));
     let (status, text) = match answers.iter().find(|(words, _)| fits(words)) {
         Some((_, text)) => ("200 OK", text.as_str()),
@@ -73,9 +75,17 @@ fn answer(
 
 /// Which credentials a remote with these variables uses, or what is wrong.
 fn used(server: &Server, home: &Path, variables: &[(&str, &str)]) -> Result<String, String> {
+    used_with(home, &server.options(), variables)
+}
+
+fn used_with(
+    home: &Path,
+    options: &RemoteOptions,
+    variables: &[(&str, &str)],
+) -> Result<String, String> {
     let mut all = vec![("HOME", home.to_str().unwrap())];
     all.extend_from_slice(variables);
-    let remote = S3Remote::with_env("bucket", "", &server.options(), env(&all)).unwrap();
+    let remote = S3Remote::with_env("bucket", "", options, env(&all)).unwrap();
     let diagnosis = remote.diagnose();
     let text = format!("{diagnosis:?} {remote:?}");
     assert!(!text.contains(SECRET) && !text.contains("t0ken"), "{text}");
@@ -108,7 +118,7 @@ fn a_role_by_web_identity() {
     ];
     let found = used(&server, home.path(), &variables).unwrap();
     assert_eq!(found, "web identity: Used(\"role by web identity\")");
-    assert_eq!(sts.lines.lock().unwrap().len(), 1);
+    assert_eq!(sts.heads.lock().unwrap().len(), 1);
 
     // What does not work is an error.
     variables[1].1 = "arn:aws:iam::1:role/other";
@@ -120,18 +130,32 @@ fn a_role_by_web_identity() {
 fn the_role_of_a_container() {
     let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
     let file = home.path().join("token");
-    std::fs::write(&file, "t0ken").unwrap();
+    std::fs::write(&file, "t0ken\n").unwrap();
     let host = service(&[(&["get /role ", "authorization: t0ken"], &keys_in_json())]);
-    let uri = format!("{}/role", host.url);
-    let variables = [
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str()),
-        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().unwrap()),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ];
-    let found = used(&server, home.path(), &variables).unwrap();
-    assert_eq!(found, "container: Used(\"role of the container\")");
-    let error = used(&server, home.path(), &[variables[0], variables[2]]).unwrap_err();
-    assert!(error.contains("no AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"), "{error}");
+    let open = service(&[(&["get /role "], &keys_in_json())]);
+    let full = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let (uri, open_uri) = (format!("{}/role", host.url), format!("{}/role", open.url));
+    let nowhere = ("AWS_EC2_METADATA_DISABLED", "true");
+    let with =
+        |variables: &[(&str, &str)]| used(&server, home.path(), &[variables, &[nowhere]].concat());
+    let in_file = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", file.to_str().unwrap());
+    for variables in [
+        &[(full, uri.as_str()), in_file][..],
+        &[(full, uri.as_str()), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "t0ken")],
+        &[(full, open_uri.as_str())],
+    ] {
+        let found = with(variables).unwrap();
+        assert_eq!(found, "container: Used(\"role of the container\")");
+    }
+    let error = with(&[(full, uri.as_str())]).unwrap_err();
+    assert!(error.contains("credentials from container: the server answered 404"), "{error}");
+    let absent = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/token");
+    let error = with(&[(full, uri.as_str()), absent]).unwrap_err();
+    assert!(error.contains("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: entity not found"), "{error}");
+    let error = with(&[(full, "http://example.com/role"), in_file]).unwrap_err();
+    assert!(error.contains("has to begin with `https://`"), "{error}");
+    let error = with(&[]).unwrap_err();
+    assert!(error.contains("container: no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), "{error}");
 }
 
 #[test]
@@ -182,5 +206,163 @@ fn a_sign_on_is_traded_for_keys() {
     sign_on("2001-01-01T00:00:00Z");
     let error = used(&server, home.path(), &variables).unwrap_err();
     assert!(error.contains("run `aws sso login`"), "{error}");
-    assert_eq!(portal.lines.lock().unwrap().len(), 1, "who has no token asks nobody");
+    assert_eq!(portal.heads.lock().unwrap().len(), 1, "who has no token asks nobody");
+
+    // A session can be renewed, and the AWS tools find what came of it.
+    let words = [
+        "post /token ",
+        r#""granttype":"refresh_token""#,
+        r#""refreshtoken":"t0ken-r""#,
+        r#""clientid":"c""#,
+        r#""clientsecret":"t0ken-s""#,
+    ];
+    let renewed = r#"{"accessToken": "t0ken", "expiresIn": 28800, "refreshToken": "t0ken-r2"}"#;
+    let oidc = service(&[(&words, renewed)]);
+    let saved = |registration: &str| {
+        let text = format!(
+            r#"{{"startUrl": "https://corp.example.com", "accessToken": "old", "clientId": "C",
+                "expiresAt": "2001-01-01T00:00:00Z", "clientSecret": "t0ken-s",
+                "registrationExpiresAt": "{registration}", "refreshToken": "t0ken-r"}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let variables = [variables[0], variables[1], ("AWS_ENDPOINT_URL_SSO_OIDC", &oidc.url)];
+    saved("2001-01-01T00:00:00Z");
+    assert!(used(&server, home.path(), &variables).is_err(), "the program's registration is over");
+    saved("2099-01-01T00:00:00Z");
+    used(&server, home.path(), &variables).unwrap();
+    let text = std::fs::read(&file).unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(
+        (&kept["accessToken"], &kept["refreshToken"]),
+        (&"t0ken".into(), &"t0ken-r2".into())
+    );
+    assert_eq!(kept["startUrl"], "https://corp.example.com");
+    used(&server, home.path(), &variables).unwrap();
+    assert_eq!(oidc.heads.lock().unwrap().len(), 1, "it is good for hours");
+}
+
+/// The answer of the security token service to who may take a role.
+fn role_in_xml(id: &str, until: &str) -> String {
+    format!(
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+         <AssumedRoleUser><Arn>a</Arn></AssumedRoleUser><Credentials><AccessKeyId>{id}</AccessKeyId>\
+         <SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken>session</SessionToken>\
+         <Expiration>{until}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )
+}
+
+#[test]
+fn a_role_by_way_of_other_profiles() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    let config = "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = s\n\
+        [profile middle]\nrole_arn = arn:role/middle\nsource_profile = base\n\
+        [profile last]\nrole_arn = arn:role/last\nsource_profile = middle\nexternal_id = x&y\n\
+        role_session_name = me\nduration_seconds = 900\n\
+        [profile env]\nrole_arn = arn:role/env\ncredential_source = Environment\n\
+        [profile ec2]\nrole_arn = arn:role/ec2\ncredential_source = Ec2InstanceMetadata\n\
+        [profile ecs]\nrole_arn = arn:role/ecs\ncredential_source = EcsContainer\n\
+        [profile web]\nrole_arn = arn:role/web\nweb_identity_token_file = TOKEN\n\
+        [profile gone]\nrole_arn = arn:role/gone\nsource_profile = nobody\n";
+    let token = home.path().join("token");
+    std::fs::write(&token, "t0ken").unwrap();
+    let config = config.replace("TOKEN", token.to_str().unwrap());
+    std::fs::write(home.path().join(".aws/config"), config).unwrap();
+    let far = "2099-01-01T00:00:00Z";
+    let (middle, last) = (role_in_xml("AKIAMIDDLE", far), role_in_xml(KEY_ID, far));
+    let by_web = last.replace("AssumeRoleRes", "AssumeRoleWithWebIdentityRes");
+    let sts = service(&[
+        // Signed for this service, by who is asked to.
+        (
+            &["action=assumerole&", "role%2fmiddle", "credential=akiabase/", "/sts/aws4_request"],
+            &middle,
+        ),
+        (
+            &[
+                "role%2flast",
+                "credential=akiamiddle/",
+                "x-amz-security-token: session",
+                "externalid=x%26y",
+                "rolesessionname=me",
+                "durationseconds=900",
+            ],
+            &last,
+        ),
+        (&["role%2fenv", "credential=akiaenv/"], &last),
+        (&["role%2fec2", "credential=akiahost/"], &last),
+        (&["role%2fecs", "credential=akiahost/"], &last),
+        (&["assumerolewithwebidentity", "role%2fweb", "webidentitytoken=t0ken"], &by_web),
+    ]);
+    let keys = keys_in_json().replace(KEY_ID, "AKIAHOST");
+    let host = service(&[
+        (&["put /latest/api/token"], "t0ken"),
+        (&["get /latest/meta-data/iam/security-credentials/data "], &keys),
+        (&["get /latest/meta-data/iam/security-credentials/"], "data"),
+        (&["get /role "], &keys),
+    ]);
+    let container = format!("{}/role", host.url);
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", sts.url.as_str()),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &host.url),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &container),
+    ];
+    let with = |profile: &str, others: &[(&str, &str)]| {
+        let mut all = [&variables, others].concat();
+        all.push(("AWS_PROFILE", profile));
+        let options = RemoteOptions { profile: Some(profile.to_owned()), ..server.options() };
+        used_with(home.path(), &options, &all)
+    };
+    let from_env = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    for (profile, how) in [
+        ("last", "role by keys"),
+        ("env", "role by keys"),
+        ("ec2", "role by role of the instance"),
+        ("ecs", "role by role of the container"),
+        ("web", "role by web identity"),
+    ] {
+        let found = with(profile, &from_env).unwrap();
+        assert_eq!(found, format!("profile `{profile}`: Used({how:?})"));
+    }
+    let error = with("env", &[]).unwrap_err();
+    assert!(error.contains("no AWS_ACCESS_KEY_ID"), "{error}");
+    let error = with("gone", &[]).unwrap_err();
+    assert!(error.contains("there is no profile `nobody`"), "{error}");
+}
+
+/// Keys that are about to end are asked for anew, in the middle of transfers too.
+#[test]
+fn a_role_that_ends_is_taken_again() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    let config = "[default]\nrole_arn = arn:role/data\nsource_profile = base\n\
+        [profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = s\n";
+    std::fs::write(home.path().join(".aws/config"), config).unwrap();
+    for (until, times) in [("2001-01-01T00:00:00Z", 3), ("2099-01-01T00:00:00Z", 1)] {
+        let sts = service(&[(&["action=assumerole&"], &role_in_xml(KEY_ID, until))]);
+        let variables =
+            [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_STS", &sts.url)];
+        let remote = S3Remote::with_env("bucket", "", &server.options(), env(&variables)).unwrap();
+        for n in 0..3_u32 {
+            remote.contains(ObjectId::of_bytes(&n.to_le_bytes())).unwrap();
+        }
+        assert_eq!(sts.heads.lock().unwrap().len(), times, "{until}");
+    }
+}
+
+#[test]
+fn nobody_signs_for_an_open_bucket() {
+    let page = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents>\
+        <Key>files/ab/cdef0123456789</Key><Size>9</Size>\
+        <LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>";
+    let open = service(&[(&["get /bucket?", "list-type=2"], page)]);
+    let options = RemoteOptions {
+        endpoint_url: Some(open.url.clone()),
+        anonymous: true,
+        ..RemoteOptions::default()
+    };
+    let remote = S3Remote::with_env("bucket", "", &options, env(&server::keys())).unwrap();
+    assert_eq!(remote.list().unwrap(), ["abcdef0123456789".parse().unwrap()]);
+    let heads = open.heads.lock().unwrap();
+    assert!(heads.len() == 1 && !heads[0].contains("authorization"), "{heads:?}");
 }
