@@ -89,7 +89,9 @@ pub use pivot_dag::{OnFailure, TaskId};
 pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
 pub use record::{Phase, RunRecord, Span, StageRecord, names as run_names, read as read_run};
-pub use remotes::{RemoteChoiceError, choose_remote, open_remote, remote_name_problem};
+pub use remotes::{
+    RemoteChoiceError, choose_remote, open_remote, open_remote_with, remote_name_problem,
+};
 pub use roots::{RootError, Roots};
 pub use run::{Executor, RunError, RunOptions, run, run_with};
 pub use select::{Reach, select};

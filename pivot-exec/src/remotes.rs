@@ -128,7 +128,10 @@ pub fn open_remote<'p>(
 }
 
 /// The same with `options`, to which what the configuration says is added.
-pub(crate) fn open_remote_with<'p>(
+///
+/// # Errors
+/// Like [`open_remote`].
+pub fn open_remote_with<'p>(
     project: &'p OpenProject,
     name: Option<&str>,
     options: RemoteOptions,

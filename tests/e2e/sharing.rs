@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::support::{Project, project};
 
-const PIPELINE: &str = "stages:\n\
+pub(crate) const PIPELINE: &str = "stages:\n\
     \x20 prepare:\n\
     \x20   cmd: echo prepare >> ran.log; cat data.txt data.txt > clean.txt\n\
     \x20   deps: [data.txt]\n\
@@ -289,32 +289,6 @@ fn no_python_is_started_and_none_is_needed() {
     project.remove(".pivot/cache");
     project.pivot("pull").succeeds();
     assert_eq!(project.read("x.txt"), "x");
-}
-
-#[test]
-fn a_killed_transfer_is_taken_up_again() {
-    let project = project()
-        .file("pivot.yaml", "stages: {many: {cmd: 'mkdir out; for i in $(seq 400); do echo $i > out/$i; done', outs: [out]}}\n")
-        .file(".pivot/config.yaml", "remotes: {origin: remote}\ndefault_remote: origin\n");
-    project.pivot("run").succeeds();
-    let push = project.start("push -j 1");
-    project.wait_for("remote/files");
-    push.signal(libc::SIGKILL);
-    let _ = push.finish();
-    project.pivot("push").succeeds();
-    assert_eq!(objects(&project, "remote"), 401);
-
-    for path in ["out", ".pivot/cache", ".pivot/state.lmdb"] {
-        project.remove(path);
-    }
-    let pull = project.start("pull -j 1");
-    project.wait_for(".pivot/cache/files");
-    pull.signal(libc::SIGINT);
-    let ended = pull.finish();
-    // It may have been done a moment before.
-    assert!(ended.stdout().contains("fetched") || ended.stderr().contains("FAIL"), "{ended}");
-    project.pivot("pull").succeeds();
-    assert_eq!(project.read("out/400"), "400\n");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use pivot_exec::OpenProject;
 use pivot_remote::{
-    CredentialAttempt, CredentialOutcome, Interrupt, RecordKey, Remote, RemoteError,
+    CredentialAttempt, CredentialOutcome, RecordKey, Remote, RemoteError, RemoteOptions,
 };
 
 use crate::report::with_causes;
+use crate::show::transfer::remote_hint;
 
 /// The record that is written to find out whether anything can be: always the same one.
 const PROBE: &[u8; 16] = b"pivot doctor was";
@@ -19,7 +20,9 @@ const CREDENTIALS_HINT: &str = "\nhint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACC
 /// Looks at the remote `name`, or the default one, and tells each finding: whether it is good, and
 /// what it is.
 pub(crate) fn examine(project: &OpenProject, name: Option<&str>, say: &dyn Fn(bool, String)) {
-    let opened = pivot_exec::open_remote(project, name, None, Interrupt::default());
+    // Whoever asks a doctor waits for the answer: one that does not come at once is one.
+    let options = RemoteOptions { retries: 1, ..RemoteOptions::default() };
+    let opened = pivot_exec::open_remote_with(project, name, options);
     let (name, remote) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -80,20 +83,11 @@ fn milliseconds(elapsed: Duration) -> String {
 /// The error with what can be done about it.
 fn told(error: &RemoteError, what: &str) -> String {
     let hint = match error {
-        RemoteError::Request { status: Some(401 | 403), .. } => {
-            "\nhint: the credentials are not allowed to: they need s3:ListBucket, s3:GetObject and \
-             s3:PutObject; is it the right `--profile`?"
-        }
-        RemoteError::Request { status: Some(404), .. } => {
-            "\nhint: is the bucket's name right, and the `endpoint_url`?"
-        }
-        RemoteError::Request { status: Some(301 | 307 | 400), .. } => {
-            "\nhint: is the `region` that of the bucket?"
-        }
         RemoteError::Request { status: None, .. } => {
-            "\nhint: is the `endpoint_url` right, and the network there?"
+            Some("is the `endpoint_url` right, and the network there?")
         }
-        _ => "",
+        other => remote_hint(other),
     };
+    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     format!("it {what}: {}{hint}", with_causes(error))
 }

@@ -116,7 +116,23 @@ pub(crate) fn tell_failures(shared: &Shared) {
         );
     } else if failed.iter().any(|(_, error)| is_missing_here(error)) {
         output::note("hint: `pivot run` makes what is missing, then push again");
+    } else if let Some(hint) = failed.iter().find_map(|(_, error)| remote_hint(error)) {
+        output::note(&format!("hint: {hint}"));
     }
+}
+
+/// What can be done about a remote that does not do what it is asked.
+pub(crate) fn remote_hint(error: &RemoteError) -> Option<&'static str> {
+    let RemoteError::Request { status, .. } = error else { return None };
+    Some(match status {
+        Some(401 | 403) => {
+            "the credentials are not allowed to: they need s3:ListBucket, s3:GetObject and \
+             s3:PutObject; is it the right `--profile`?"
+        }
+        Some(404) => "is the bucket's name right, and the `endpoint_url`?",
+        Some(301 | 307 | 400) => "is the `region` that of the bucket?",
+        _ => "`pivot doctor --remote` examines the remote",
+    })
 }
 
 /// Names the outputs that no cache keeps.

@@ -34,6 +34,11 @@ impl Failure {
         Self { status: None, text, may_pass: false, is_throttle: false, is_about_the_bucket: false }
     }
 
+    /// Answers of 403 to questions, where they mean more than one thing.
+    pub(crate) fn forbidden(text: &str) -> Self {
+        Self { status: Some(403), ..Self::new(text) }
+    }
+
     /// The network's failure.
     pub(crate) fn network(error: reqwest::Error) -> Self {
         let kind = match () {

@@ -210,7 +210,7 @@ impl Remote for S3Remote {
         })?;
         if known.values().any(|presence| *presence == Presence::Unknown) {
             let text = "the server says neither that they are there nor that they are not (403)";
-            return Err(Failure::new(text).during("ask for objects"));
+            return Err(Failure::forbidden(text).during("ask for objects"));
         }
         let is_there = |(_, presence): &(_, Presence)| matches!(presence, Presence::There(_));
         let mut present: Vec<_> = known.into_iter().filter(is_there).map(|(id, _)| id).collect();
@@ -341,7 +341,7 @@ impl Remote for S3Remote {
             match asked.map_err(|failure| failure.during("ask for an object"))? {
                 Presence::Unknown => {
                     let text = "the server answered 403: these credentials may not read here";
-                    Err(Failure::new(text).during("ask for an object"))
+                    Err(Failure::forbidden(text).during("ask for an object"))
                 }
                 Presence::There(_) | Presence::Absent => Ok(()),
             }
