@@ -21,7 +21,11 @@ fn ran_twice() -> Project {
 
 /// Kills `command` at each of its changing system calls, one after the other, each in a project
 /// of its own, and hands what is left to `check`. Returns how many calls there were.
-fn kill_at_every(command: &str, prepare: fn() -> Project, check: impl Fn(&Project, &str)) -> usize {
+pub(crate) fn kill_at_every(
+    command: &str,
+    prepare: impl Fn() -> Project,
+    check: impl Fn(&Project, &str),
+) -> usize {
     for point in 0.. {
         let project = prepare();
         let mut passed = 0;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use pivot_cache::CacheGuard;
 use pivot_exec::{Interruption, Locked, OpenProject, Outlook, Shared};
 use pivot_remote::{Indexed, Progress, Remote, RemoteError};
 
@@ -37,6 +38,8 @@ pub(crate) struct Session<'p> {
     pub(crate) remote: Indexed<'p>,
     pub(crate) locked: Locked,
     pub(crate) interruption: Interruption,
+    /// What was found in the cache or has come into it stays there until the end.
+    _guard: CacheGuard,
 }
 
 /// Opens the project.
@@ -52,6 +55,9 @@ pub(crate) fn begin<'p>(
     arguments: &Arguments,
     project: &'p OpenProject,
 ) -> Result<Session<'p>, Report> {
+    // Before signals are only noted: a Ctrl-C shall end the waiting.
+    let waits = || output::note("waiting for `pivot gc`, which removes objects");
+    let guard = project.cache.share(waits);
     let interruption = Interruption::listen()
         .map_err(|error| Report::new("cannot listen for signals").caused_by(&error))?;
     let (_, remote) = pivot_exec::open_remote(
@@ -69,7 +75,7 @@ pub(crate) fn begin<'p>(
     if locked.locks.is_empty() {
         output::note("note: no stage has a lock yet: run the pipeline, or get its locks from git");
     }
-    Ok(Session { remote, locked, interruption })
+    Ok(Session { remote, locked, interruption, _guard: guard })
 }
 
 /// With `--dry-run`: shows the outlook and says how the command ends.
