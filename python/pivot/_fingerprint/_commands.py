@@ -10,7 +10,7 @@ import ast
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ._hashing import component_hash
@@ -82,11 +82,7 @@ class Commands:
     def components(self, command: str, cwd: str | None) -> list[dict[str, Any]]:
         """The files, by their syntax or content, and the environment variables that they read."""
         folder = os.path.join(self._roots.root, cwd or "")
-        reached: dict[str, None] = {}
-        variables: set[str] = set()
-        self._follow(command, _Place(folder, []), reached, variables, 0)
-        for path in reached:
-            variables |= self.scripts.variables(path)
+        reached, variables = self.reached(command, folder)
         self.variables |= variables
         files = [
             _component(f"file:{name}", self.scripts.digest(path)[0], name)
@@ -99,6 +95,24 @@ class Commands:
             for name, value in sorted((n, os.environ.get(n, "\0absent")) for n in variables)
         ]
         return files + environment
+
+    def reached(
+        self, command: str, folder: str, words: Sequence[str] = (), path: str = ""
+    ) -> tuple[dict[str, None], set[str]]:
+        """The project's files that a command executes, and the environment variables they read.
+
+        Instead of a text there may be ``words``, with a ``PYTHONPATH`` of their own.
+        """
+        reached: dict[str, None] = {}
+        variables: set[str] = set()
+        search = [os.path.join(folder, entry) for entry in path.split(":") if entry]
+        if words:
+            self._one(list(words), _Place(folder, search), reached, variables, 1)
+        else:
+            self._follow(command, _Place(folder, search), reached, variables, 0)
+        for file in reached:
+            variables |= self.scripts.variables(file)
+        return reached, variables
 
     def _follow(
         self,

@@ -87,7 +87,8 @@ class Component:
         """Whether a module is imported whose name is not known."""
         self.bound: tuple[str, str] | None = None
         """Module and name of the binding, for provenance."""
-        self.opaque = False
+        self.opaque: dict[str, None] = {}
+        """The types of objects in here that have no value."""
         self.mutables: list[tuple[int, Any]] = []
         """Objects in here that code could change, with the number of their visit."""
         self.reads_texts = False

@@ -21,6 +21,7 @@ from ._component import Component, Key, Mode
 from ._encoder import Encoder, Steps, Task
 from ._hashing import component_hash
 from ._modules import absolute_name
+from ._provenance import write_reads
 from ._source import Statement
 from ._syntax import nodes_form
 
@@ -366,6 +367,8 @@ class Effects:
 
         def steps() -> Steps:
             encoder.write(graph.hashed(nodes_form(nodes)))
+            if source is not None:
+                write_reads(graph, encoder, source, nodes)
             meanings = graph.meanings(component, nodes, namespace, source)
             if decorated is not None and decorated in namespace:
                 # A foreign registry holds the function now.

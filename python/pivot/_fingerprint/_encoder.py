@@ -154,7 +154,7 @@ class Encoder:
 
     def opaque(self, item: Any) -> None:
         """An object without a value: what counts is the code that made it."""
-        self.component.opaque = True
+        self.component.opaque[type_name(type(item))] = None
         self.mark("opaque")
         self.text(type_name(type(item)))
         path = self.graph.file_behind(item)

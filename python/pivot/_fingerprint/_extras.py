@@ -126,7 +126,10 @@ def extras(
     read = {name[len("read:") :] for name in found if name.startswith("read:")}
     for name in _asked(observed, artifacts, read, root):
         found[name] = (name.partition(":")[2], None)
-    for name in observed.get("environment", ()):
+    for file in observed.get("scripts", ()):
+        if _is_inside(file) and not _is_part(file, artifacts) and f"file:{file}" not in names:
+            found[f"ran:{file}" if file.endswith(".py") else f"read:{file}"] = (file, 1)
+    for name in (*observed.get("environment", ()), *observed.get("program_variables", ())):
         if f"env:{name}" not in names:
             found[f"environ:{name}"] = (None, None)
     components = []
@@ -164,7 +167,7 @@ def _asked(
                 yield f"exists:{path}"
     for path in observed.get("mentions", ()):
         # A program or a library may have read what the code only names.
-        is_file = kind_of(os.path.join(root, path)) == "file"
+        is_file = kind_of(os.path.join(root, path)) == "file" and not path.endswith(".py")
         if is_file and _is_inside(path) and not _is_part(path, artifacts):
             yield f"read:{path}"
 

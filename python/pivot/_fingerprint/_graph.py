@@ -15,7 +15,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from . import _arrays, _callables, _classes, _instances, _values
@@ -29,6 +29,7 @@ from ._names import Names, names_of
 from ._owners import Owners
 from ._packages import Packages
 from ._pristine import OWN_BUILTINS
+from ._provenance import provenance
 from ._resolve import Resolver
 from ._roots import Roots
 from ._source import Source
@@ -75,6 +76,8 @@ class Graph(Owners, UserModules):
         UserModules.__init__(self, roots)
         self.sources = sources
         self.packages = packages
+        self.reads_in: Callable[[str], Collection[tuple[int, str, str]]] = _no_reads
+        """Told a file: line, kind and name of what its top level read from outside."""
         self.patched: dict[tuple[str, str], Any] = {}
         """What user code put in place of parts of the standard library that the engine uses."""
         self._components: dict[tuple[Key, Mode], Component] = {}
@@ -175,29 +178,8 @@ class Graph(Owners, UserModules):
             yield Task(_callables.wrapper_inside(encoder, value))
         else:
             yield value
-        if component.opaque and component.bound is not None:
-            yield Task(self._provenance(encoder, *component.bound))
-
-    def _provenance(self, encoder: Encoder, module: str, name: str) -> Steps:
-        """The statements that made an object without a value."""
-        source = self.sources.of_module(module)
-        namespace = vars(sys.modules[module]) if module in sys.modules else None
-        if source is None or namespace is None:
-            return
-        nodes: list[ast.AST] = []
-        for statement in source.bindings(name):
-            node = statement.node
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                nodes += node.decorator_list
-            elif not isinstance(node, (ast.Import, ast.ImportFrom)):
-                nodes += [*statement.headers, node]
-        if not nodes:
-            return
-        encoder.mark("provenance")
-        encoder.write(self.hashed(nodes_form(nodes)))
-        meanings = self.meanings(encoder.component, nodes, namespace, source)
-        meanings.pop(name, None)
-        yield Task(_callables.meanings_inside(encoder, meanings))
+        if component.opaque:
+            yield Task(provenance(self, encoder))
 
     def _module_inside(self, encoder: Encoder, module: types.ModuleType) -> Steps:
         component = encoder.component
@@ -548,6 +530,12 @@ _SPECIAL_NAMES = {
     ("gc", "get_referrers"): "everything",
     ("inspect", "stack"): "everything",
 }
+
+
+def _no_reads(path: str) -> Collection[tuple[int, str, str]]:
+    """Stands in where nobody records reads."""
+    del path
+    return ()
 
 
 def _pivot_object(encoder: Encoder, value: Any) -> Steps:

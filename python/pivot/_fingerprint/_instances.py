@@ -53,7 +53,7 @@ def library_instance(encoder: Encoder, value: Any) -> Steps:
     encoder.mark("object")
     encoder.text(type_name(kind))
     if not encoder.enter_library_object():
-        encoder.component.opaque = True
+        encoder.component.opaque[type_name(kind)] = None  # it holds more than is looked at
         return
     top = kind.__module__.partition(".")[0]
     if top in _OPAQUE_MODULES:
@@ -155,6 +155,9 @@ def _builtin_content(encoder: Encoder, value: Any) -> Steps:
     for base in type(value).__mro__:
         if base is object:
             break
+        if base.__module__ == "_ctypes":
+            yield Task(_memory(encoder, value, base.__name__))
+            break
         convert = _content_of(base)
         if convert is None:
             continue
@@ -173,6 +176,21 @@ def _builtin_content(encoder: Encoder, value: Any) -> Steps:
     else:
         return
     yield from ()
+
+
+def _memory(encoder: Encoder, value: Any, kind: str) -> Steps:
+    """What an object of `ctypes` holds; an address says nothing."""
+    encoder.mark(kind)
+    if kind in ("Structure", "Union"):
+        for base in reversed(type(value).__mro__):
+            for field in vars(base).get("_fields_", ()):
+                yield (field[0], getattr(value, field[0]))
+    elif kind == "Array":
+        yield list(value)
+    elif kind == "_SimpleCData" and getattr(value, "_type_", "P") not in "PO":
+        yield value.value
+    else:
+        encoder.opaque(value)
 
 
 def _content_of(base: type) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import re
 import sys
 from collections.abc import Iterable
@@ -212,7 +213,8 @@ class Manifests:
         """The interpreter and the distributions."""
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         exact = repr(tuple(sys.version_info)) if self.packages == "exact" else version
-        digest = component_hash(sys.implementation.name.encode(), exact.encode())
+        parts = [sys.implementation.name, exact, *_unusual()]
+        digest = component_hash(*(part.encode() for part in parts))
         found = [_entry(f"python:{version}", digest, None, None)]
         names: dict[str, None] = {}
         for component in reached.values():
@@ -235,6 +237,13 @@ class Manifests:
                     digests[top] = digest
         found += [_entry(f"package:{name}", digests[name], None, None) for name in sorted(digests)]
         return found
+
+
+def _unusual() -> list[str]:
+    """How this interpreter runs code other than usually."""
+    found = [f"-O{sys.flags.optimize}"] if sys.flags.optimize else []
+    encoding = locale.getpreferredencoding(False).lower().replace("_", "-")
+    return found if encoding in ("utf-8", "utf8") else [*found, encoding]
 
 
 def _mode(components: Iterable[Component]) -> Mode:

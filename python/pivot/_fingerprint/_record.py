@@ -7,29 +7,26 @@ An audit hook cannot be removed again, so one is installed once and switched by 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from os.path import isabs, join, normpath
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+from ._children import Children
 from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._roots import Roots
 
-__all__ = ["Recorder", "StatTuple", "kind_of", "stat_tuple"]
+__all__ = ["Program", "Recorder", "StatTuple", "kind_of", "stat_tuple"]
 
 StatTuple = list[int]
 _Environ = type(os.environ)
 _get_item = _Environ.__getitem__
 _iterate = _Environ.__iter__
 _stat, _lstat, _readlink = os.stat, os.lstat, os.readlink
-_getpid, _write, _fstat = os.getpid, os.write, os.fstat
-_dumps, _loads = json.dumps, json.loads
 _UNREPLAYABLE = {
     "subprocess.Popen": "starts a program",
     "os.system": "starts a program",
@@ -64,6 +61,17 @@ def kind_of(path: str) -> str:
     return "file" if stat.S_ISREG(mode) else "dir" if stat.S_ISDIR(mode) else "other"
 
 
+class Program(NamedTuple):
+    """A program that was started."""
+
+    command: str | None
+    """A text for the shell; None where there are words."""
+    words: tuple[str, ...]
+    folder: str
+    search: str
+    """``PYTHONPATH``, if it was given one of its own."""
+
+
 class Recorder:
     """What was read while recording was on."""
 
@@ -85,12 +93,15 @@ class Recorder:
         """Of the opened files those that the user's code opened, not the import system."""
         self.missed: set[str] = set()
         """Names that user code looked for on ``sys.path``."""
-        self.children = _Children()
+        self.children = Children()
         self.child_codes: list[dict[str, Any]] = []
         """Code that started in children, as `_observe` describes it."""
         self.reasons: dict[str, None] = {}
+        self.programs: dict[Program, None] = {}
+        """The programs that were started."""
         self.lookups: dict[tuple[str, ...] | None, set[str]] = {}
         """Search path (None: ``sys.path``) -> names of modules looked for."""
+        self._reads_in: dict[str, dict[tuple[int, str, str], None]] = {}
         self._muted = 0
         self._wrapped: list[tuple[Any, str, Any, Any]] = []
         self._finder = _LookupRecorder(self)
@@ -168,6 +179,7 @@ class Recorder:
             how = "link"
         if not self._by_user(frame):
             return
+        self._attribute("kind" if how != "stat" else "read", text, frame)
         if text not in self.kinds:
             self.kinds[text] = kind_of(text)
             self.children.tell("checked", text, how)
@@ -194,20 +206,26 @@ class Recorder:
             self.opened[text] = stat_tuple(text)
             self.kinds.setdefault(text, kind_of(text))
             self.children.tell("opened", text)
-        if text not in self.read and self._reads(sys._getframe(2)):
-            self.read.add(text)
-            self.children.tell("read", text)
+        frame = sys._getframe(2)
+        if self._reads(frame):
+            self._attribute("read", text, frame)
+            if text not in self.read:
+                self.read.add(text)
+                self.children.tell("read", text)
 
     def list(self, path: Any) -> None:
         """A folder is about to be listed."""
         text = _text_path(os.curdir if path is None else path)
-        if text is None or text in self.listed or _NO_FILES.match(text):
+        if text is None or _NO_FILES.match(text):
             return
         frame = sys._getframe(2)
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return  # the import system fills its cache; look-ups are recorded on their own
         inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
         if self._by_user(frame) or (inside and self.roots.kind(join(text, "x")) == "user"):
+            self._attribute("listing", text, frame)
+            if text in self.listed:
+                return
             self.listed[text] = stat_tuple(text)
             self.kinds.setdefault(text, kind_of(text))
             self.children.tell("listed", text)
@@ -221,15 +239,39 @@ class Recorder:
         frame = sys._getframe(2)
         place = self._user_frame(frame)
         if place is not None:
-            where = f"{self.roots.relative(place.f_code.co_filename)}:{place.f_lineno}"
+            where = "a thread"
+            if self.roots.is_user(place.f_code.co_filename):
+                where = f"{self.roots.relative(place.f_code.co_filename)}:{place.f_lineno}"
             self.reasons[f"{where} {_UNREPLAYABLE[event]} at import"] = None
+
+    def program(self, words: Any, folder: Any, environment: Any) -> None:
+        """A program is about to be started: its words, or a text for the shell."""
+        try:
+            folder = os.path.abspath(os.fsdecode(folder or os.curdir))
+            names = ("PYTHONPATH", b"PYTHONPATH")
+            search = [environment[name] for name in names if name in (environment or ())]
+            started = Program(
+                os.fsdecode(words) if isinstance(words, (str, bytes)) else None,
+                () if isinstance(words, (str, bytes)) else tuple(map(os.fsdecode, words)),
+                folder,
+                os.fsdecode(search[0]) if search else "",
+            )
+        except (TypeError, ValueError, OSError):
+            return
+        self.programs[started] = None
+        self.children.tell("program", folder, started)
 
     def name(self, name: str) -> None:
         """An environment variable is read."""
-        if self._muted or self.names.get(name):
+        if self._muted:
             return
-        self.names[name] = by_user = self._by_user(sys._getframe(2))
-        self.children.tell("name", name, by_user)
+        frame = sys._getframe(2)
+        by_user = self._by_user(frame)
+        if by_user:
+            self._attribute("environment", name, frame)
+        if not self.names.get(name):
+            self.names[name] = by_user
+            self.children.tell("name", name, by_user)
 
     def everything(self) -> bool:
         """All of the environment is read; whether by the user's own code."""
@@ -266,10 +308,26 @@ class Recorder:
                 self.names[text] = self.names.get(text) or bool(detail)
             elif what == "all_names":
                 self.all_names = True
+            elif what == "program":
+                command, words, folder, search = detail
+                self.programs[Program(command, tuple(words), folder, search)] = None
             elif what == "code":
                 self.child_codes.append(detail)
             else:
                 {"written": self.written, "read": self.read, "missed": self.missed}[what].add(text)
+
+    def reads_in(self, path: str) -> Collection[tuple[int, str, str]]:
+        """Line, kind and name of what was read while a file's top level was executed."""
+        return self._reads_in.get(path, ())
+
+    def _attribute(self, what: str, text: str, frame: FrameType | None) -> None:
+        """Note which statements of modules' top levels have led to reading something."""
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "<module>" and self.roots.is_user(code.co_filename):
+                reads = self._reads_in.setdefault(code.co_filename, {})
+                reads[frame.f_lineno, what, text] = None
+            frame = frame.f_back
 
     def _reads(self, frame: FrameType | None) -> bool:
         """Whether a file is opened for the user's code, not to load or to show code."""
@@ -287,7 +345,7 @@ class Recorder:
             if found not in ("stdlib", "none"):
                 return found == "site"
             frame = frame.f_back
-        return False
+        return True  # see `_user_frame`
 
     def _imports(self, frame: FrameType | None) -> bool:
         """Whether the user's code asked for the import, not a library."""
@@ -298,14 +356,18 @@ class Recorder:
             if found in ("site", "pivot"):
                 return False
             frame = frame.f_back
-        return False
+        return True  # see `_user_frame`
 
     def _by_user(self, frame: FrameType | None) -> bool:
         return self._user_frame(frame) is not None
 
     def _user_frame(self, frame: FrameType | None) -> FrameType | None:
-        """The user's frame that called, with only the standard library in between."""
-        kind = self.roots.kind
+        """The user's frame that called, with only the standard library in between.
+
+        A thread without any frame but those of the standard library does what user code has given
+        to it: a pool that maps ``Path.read_text``. Its outermost frame stands for the user's.
+        """
+        kind, last = self.roots.kind, None
         while frame is not None:
             found = kind(frame.f_code.co_filename)
             if found == "user":
@@ -314,66 +376,8 @@ class Recorder:
                 return None
             if found == "none" and frame.f_code.co_filename.startswith("<frozen importlib"):
                 return None
-            frame = frame.f_back
-        return None
-
-
-class _Children:
-    """What forked children note: they tell it through a file that all of them share."""
-
-    def __init__(self) -> None:
-        self._parent = _getpid()
-        self._file: int | None = None
-        self._identity = (0, 0)
-
-    def begin(self) -> None:
-        """Make the file, before any child can be forked."""
-        with contextlib.suppress(OSError, AttributeError):
-            self._file = os.memfd_create("pivot-children")
-            self._identity = self._identified(self._file)
-
-    @staticmethod
-    def _identified(file: int) -> tuple[int, int]:
-        found = _fstat(file)
-        return found.st_dev, found.st_ino
-
-    def _opened(self) -> int | None:
-        """The descriptor, unless user code has closed it, and perhaps opened another file there."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                if self._identified(self._file) == self._identity:
-                    return self._file
-        return None
-
-    def is_child(self) -> bool:
-        """Whether this process was forked while recording was on."""
-        return _getpid() != self._parent
-
-    def tell(self, *what: object) -> None:
-        """In a child, write down what was noted; in the process itself it is known."""
-        if not self.is_child():
-            return
-        file = self._opened()
-        if file is not None:
-            with contextlib.suppress(OSError):
-                # One write a line: children write at the same time.
-                _write(file, (_dumps(what) + "\n").encode("utf-8", "surrogatepass"))
-
-    def told(self) -> Iterator[tuple[str, str, Any]]:
-        """What all children have told: ``(what, text, detail)``."""
-        file = self._opened()
-        if file is None:
-            return
-        size, data = _fstat(file).st_size, b""
-        while len(data) < size:
-            part = os.pread(file, size - len(data), len(data))
-            if not part:
-                break
-            data += part
-        for line in data.splitlines():
-            with contextlib.suppress(ValueError):
-                what, text, *detail = _loads(line.decode("utf-8", "surrogatepass"))
-                yield what, text, detail[0] if detail else None
+            last, frame = frame, frame.f_back
+        return last
 
 
 class _Recorded:
@@ -423,6 +427,12 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
             recorder.open(args[0], "r", 0)
     elif event in _UNREPLAYABLE:
         recorder.unreplayable(event)
+        if event == "subprocess.Popen":
+            recorder.program(args[1], args[2], args[3])
+        elif event == "os.system":
+            recorder.program(args[0], None, None)
+        elif event in ("os.exec", "os.posix_spawn"):
+            recorder.program([args[0], *args[1][1:]], None, args[2])
 
 
 def _recorded_get_item(self: Any, key: Any) -> Any:

@@ -13,6 +13,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from ._component import Key
 from ._evaluate import Environment, Meaning
 from ._names import Binding, Use
 from ._source import Imported
@@ -46,6 +47,11 @@ class Resolver(SpecialNames):
                     self.follow(value, None, value.__name__, use.attributes, use)
         if "__subclasses__" in self.names.attributes:
             self.subclasses()
+        if not (
+            _LOCAL_TIME.isdisjoint(self.names.attributes)
+            and _LOCAL_TIMES.isdisjoint(self.component.libraries)
+        ):
+            self.found["environ[TZ]"] = ("ref", Key("env", "", "TZ"))  # C reads it
         return self.found
 
     # ------------------------------------------------------------------ names
@@ -257,6 +263,19 @@ class Resolver(SpecialNames):
         self.whole(module, path, reason.replace("it is", f"{path.split(' ')[-1]} is"), use.line)
 
 
+_LOCAL_TIME = frozenset(
+    [
+        "localtime",
+        "mktime",
+        "ctime",
+        "tzname",
+        "altzone",
+        "fromtimestamp",
+        "astimezone",
+        "timestamp",
+    ]
+)
+_LOCAL_TIMES = frozenset(["time.localtime", "time.mktime", "time.ctime", "time.tzname"])
 _MODULE_READERS: list[Any] = [getattr, hasattr, setattr, vars, isinstance, id, type, dir, print]
 
 

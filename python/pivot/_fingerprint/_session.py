@@ -9,7 +9,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +23,7 @@ from ._observe import Observer
 from ._packages import Packages
 from ._preload import preload
 from ._pristine import Pristine
+from ._programs import started
 from ._record import Recorder, stat_tuple
 from ._roots import Roots
 from ._witness import Began, witness
@@ -114,6 +115,7 @@ class Session:
                 graph.importing = self._importing
                 graph.looked_up = self._recorder.lookup
                 graph.listed = self._recorder.count_listing
+                graph.reads_in = self._recorder.reads_in
                 graph.patched = patched
                 graph.freeze_user_modules()
                 self._manifests = Manifests(graph, self._packages_setting)
@@ -198,7 +200,12 @@ class Session:
         read = observed.get("user_read", ())
         observed["files"] = [f for f in observed.get("files", ()) if f not in executed or f in read]
         observed["executed"] = executed
-        observed["mentions"] = self._mentioned(mentions, folder)
+        with self._pristine.restored():
+            observed.update(started(self._recorder.programs, self.roots))
+        folder = os.path.join(self.roots.root, folder)
+        named = [os.path.join(folder, text) for text in mentions]
+        observed["mentions"] = self._unchanged([*named, *observed["program_files"]])
+        observed["scripts"] = self._unchanged(observed["scripts"])
         with self._pristine.restored():
             return extras(
                 observed,
@@ -209,15 +216,14 @@ class Session:
                 self._began.environment if self._began else {},
             )
 
-    def _mentioned(self, texts: list[str], folder: str) -> list[str]:
-        """The files of the project that texts name, if nothing has changed them since the start."""
+    def _unchanged(self, paths: Iterable[str]) -> list[str]:
+        """Those files of the project that nothing has changed since the start."""
         found = []
         began = self._began.time_ns if self._began else 0
-        for text in texts:
-            path = os.path.normpath(os.path.join(self.roots.root, folder, text))
+        for path in map(os.path.normpath, paths):
             before = stat_tuple(path)
             is_inside = path.startswith(self.roots.root + os.sep)
-            if before is None or not is_inside or before[0] >= began or path.endswith(".py"):
+            if before is None or not is_inside or before[0] >= began:
                 continue
             if path not in self._recorder.written:
                 found.append(self.roots.relative(path))

@@ -255,6 +255,7 @@ def _exists(path: str, how: str) -> dict[str, Any]:
 
 def _python_names(environment: dict[str, str]) -> list[str]:
     fixed = ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "VIRTUAL_ENV"]
+    fixed += ["LANG", "LC_ALL", "LC_CTYPE"]  # the encoding of files
     return [*fixed, *(name for name in environment if name.startswith("PYTHON"))]
 
 
