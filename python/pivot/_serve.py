@@ -229,10 +229,12 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
     """Ends a child as the interpreter would end, without taking down the libraries.
 
     That alone would cost more than a small stage. What the stage registered for the end runs, and
-    what it left open is closed: its modules are let go, so their objects are finalized.
+    what it left open is written out: before its modules are let go, as the collector may close a
+    file before the buffer above it, and after, as their objects are finalized.
     """
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # the interpreter's end, but for the rest of it
+    _flush_files()
     with contextlib.suppress(BaseException):
         import ctypes
 
@@ -241,11 +243,18 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
         DECLARED.clear()
         for name in sys.modules.keys() - preloaded:
             sys.modules.pop(name, None)
-        gc.collect()  # what was there before the fork is frozen and not looked at
-        for item in gc.get_objects():
-            if isinstance(item, io.IOBase) and not item.closed and item.writable():
-                item.flush()
+        gc.collect()
+    _flush_files()
     os._exit(status)
+
+
+def _flush_files() -> None:
+    """Writes out every open file's buffer; what was there before the fork is frozen, not listed."""
+    files = [item for item in gc.get_objects() if issubclass(type(item), io.IOBase)]
+    for file in files:
+        with contextlib.suppress(BaseException):  # one broken file keeps none of the others back
+            if not file.closed and file.writable():
+                file.flush()
 
 
 def _kill_group(process: int, number: int) -> None:

@@ -99,6 +99,42 @@ fn outputs_are_the_same_bytes_under_each_executor() {
 }
 
 #[test]
+fn what_a_stage_leaves_open_is_written_under_each_executor() {
+    let project = project().file(
+        "pipeline.py",
+        r#"
+import gzip
+from pivot import stage
+
+KEPT = []
+
+
+class Broken:
+    """Fails whoever looks at it."""
+
+    closed = property(lambda self: 1 / 0)
+
+
+@stage(outs=["open.txt", "lines.txt", "packed.gz"])
+def left(text, lines, packed):
+    KEPT.append(Broken())
+    KEPT.append(open(text, "w"))
+    KEPT[-1].write("left open")
+    KEPT.append(open(lines, "wb"))
+    KEPT[-1].write(b"a buffer")
+    KEPT.append(gzip.open(packed, "wt"))
+    KEPT[-1].write("packed")
+    KEPT[-1].flush()
+"#,
+    );
+    for executor in ["spawn", "warm"] {
+        project.pivot(&format!("run -f --executor {executor}")).succeeds();
+        assert_eq!(project.read("open.txt"), "left open", "under {executor}");
+        assert_eq!(project.read("lines.txt"), "a buffer", "under {executor}");
+    }
+}
+
+#[test]
 fn the_configuration_says_how_stages_are_executed_unless_the_command_line_does() {
     let project = project().file(
         "pipeline.py",
