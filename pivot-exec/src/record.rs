@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -132,7 +132,8 @@ pub(crate) fn write(root: &Path, record: &RunRecord) -> io::Result<()> {
     // Names sort by time, and two runs that began at the same moment have different processes.
     let name = format!("{}-{}", timestamp(millis), std::process::id());
     let mut file = tempfile::Builder::new().prefix(".").tempfile_in(&dir)?;
-    serde_json::to_writer(&mut file, record)?;
+    // At once: written piece by piece, each would be a system call.
+    file.write_all(&serde_json::to_vec(record)?)?;
     file.persist(dir.join(format!("{name}.json"))).map_err(|error| error.error)?;
     let names = names(root)?;
     for name in &names[..names.len().saturating_sub(KEPT)] {
