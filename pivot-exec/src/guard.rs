@@ -69,10 +69,15 @@ pub(crate) fn try_take(root: &Path, stage: &str) -> Result<Attempt, StageFailure
         let path = shown.clone();
         StageFailure::Workspace { action: "lock", path, source }
     };
-    fs::create_dir_all(root.join(DIR)).map_err(at)?;
     let mut options = OpenOptions::new();
     // Never truncated on opening: the text belongs to whoever holds the lock.
-    let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
+    options.read(true).write(true).create(true).truncate(false);
+    let opened = options.open(&path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            fs::create_dir_all(root.join(DIR)).and_then(|()| options.open(&path))
+        }
+        _ => Err(error),
+    });
     let mut file = opened.map_err(at)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {

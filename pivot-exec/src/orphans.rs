@@ -7,6 +7,8 @@
 //! moment at which the process started.
 
 use std::fs;
+use std::io::Read;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -76,14 +78,19 @@ pub(crate) fn end(note: &str) {
 
 /// When a process started, in clock ticks since the boot.
 fn start_of(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Once: each read has the kernel put the whole text together.
+    let mut text = [0; 1024];
+    let count = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+    let text = String::from_utf8_lossy(&text[..count]);
     // The second field is the program's name in parentheses, which may hold anything.
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
 fn boot() -> Option<String> {
-    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    BOOT.get_or_init(|| Some(read()?.trim().to_owned())).clone()
 }
 
 #[cfg(test)]
