@@ -96,6 +96,7 @@ enum Command {
 
 /// Runs the program with this process's arguments.
 pub fn main() -> ExitCode {
+    pivot_exec::be_warden_if_asked();
     run_program(std::env::args_os())
 }
 

@@ -25,6 +25,7 @@ use crate::record::{Phase, Recorder};
 use crate::run::{Executor, RunError, RunOptions};
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::{Begun, Ready, StageRunner};
+use crate::warded::Wardens;
 use crate::worker::{Ending, Work, Worker};
 use crate::zygote::Zygote;
 
@@ -132,6 +133,7 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     give_up: Option<(Instant, Interrupt)>,
     executor: Executor,
     timeout: Option<Duration>,
+    wardens: Rc<Wardens>,
     /// Started with the first stage that needs it.
     zygote: Option<Rc<Zygote>>,
     on_event: &'e mut dyn FnMut(Event<'_>),
@@ -168,6 +170,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             give_up: None,
             executor: options.executor,
             timeout: options.timeout,
+            wardens: Rc::default(),
             zygote: None,
             on_event,
         }
@@ -339,7 +342,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         {
             (Action::Shell { command }, ..) => {
                 let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
-                return Ok(Work::Shell { command, directory });
+                let wardens = Rc::clone(&self.wardens);
+                return Ok(Work::Shell { wardens, command, directory });
             }
             (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
             (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),

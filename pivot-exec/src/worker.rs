@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use serde::Deserialize;
 use crate::orphans::{self, Traces};
 use crate::outcome::StageFailure;
 use crate::usage::Usage;
-use crate::warden::Warded;
+use crate::warded::{Warded, Wardens};
 use crate::zygote::{self, Zygote};
 
 /// How much of a stage's output is kept in memory for the message when it fails.
@@ -41,7 +41,7 @@ pub(crate) enum Work<'a> {
     /// The same in a fork of the zygote.
     Forked { zygote: Rc<Zygote>, request: serde_json::Value },
     /// A shell command, in a directory.
-    Shell { command: &'a str, directory: PathBuf },
+    Shell { wardens: Rc<Wardens>, command: &'a str, directory: PathBuf },
 }
 
 /// One of a stage's two streams.
@@ -150,10 +150,9 @@ impl Worker {
                 let child = zygote.fork([theirs.into(), out_write, err_write]);
                 Process::Forked { zygote, child, group: None, socket }
             }
-            Work::Shell { command, directory } => {
-                let shell = shell(command, &directory, out_write, err_write);
-                let warded = Warded::spawn(shell).map_err(StageFailure::Start)?;
-                Process::Own { warded, socket: None }
+            Work::Shell { wardens, command, directory } => {
+                let warded = wardens.shell(command, &directory, [out_write, err_write]);
+                Process::Own { warded: warded.map_err(StageFailure::Start)?, socket: None }
             }
         };
         let capture = |kind, pipe| Capture { kind, pipe: Some(File::from(pipe)), partial: vec![] };
@@ -360,7 +359,7 @@ impl Process {
                 }
                 let lost = Gone::Lost;
                 Ok(Some(
-                    warded.wait()?.map_or(lost, |(status, used)| Gone::With(status, Some(used))),
+                    warded.wait().map_or(lost, |(status, used)| Gone::With(status, Some(used))),
                 ))
             }
             Self::Forked { zygote, child, group, .. } => Ok(match zygote.end_of(*child) {
@@ -446,13 +445,6 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), StageFailure> {
     made().map_err(start_failure)
 }
 
-fn shell(command: &str, directory: &Path, stdout: OwnedFd, stderr: OwnedFd) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(command).current_dir(directory);
-    shell.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    shell
-}
-
 #[derive(Deserialize)]
 struct ResultFrame {
     ok: bool,
@@ -500,7 +492,8 @@ mod tests {
 
     fn run_shell(command: &str) -> (Ending, Vec<(Stream, String)>) {
         let dir = tempfile::tempdir().unwrap();
-        let work = Work::Shell { command, directory: dir.path().to_owned() };
+        let wardens = Rc::default();
+        let work = Work::Shell { wardens, command, directory: dir.path().to_owned() };
         let mut worker = Worker::start(work, dir.path(), &dir.path().join("log")).unwrap();
         let mut lines = Vec::new();
         let mut on_line = |stream, line: &str| lines.push((stream, line.to_owned()));

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::usage::Usage;
-use crate::warden::Warded;
+use crate::warded::Warded;
 use crate::worker::usual_environment;
 
 /// A running zygote. Dropping it kills it, and its children with it.
