@@ -59,12 +59,12 @@ fn text(remaining: Remaining, ago: Duration) -> String {
     }
 }
 
-/// A duration as exactly as an estimate deserves.
-fn roughly(time: Duration) -> String {
+/// A duration as exactly as an estimate deserves, for stages and for what is left.
+pub(crate) fn roughly(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let (minutes, tens) = ((seconds / 60.0).round() as u64, (seconds / 600.0).round() as u64 * 10);
     match seconds.round() as u64 {
-        short @ 0..10 => format!("{short} s"),
+        short @ 0..10 => format!("{} s", short.max(1)),
         10..58 => format!("{} s", (seconds / 5.0).round() as u64 * 5),
         58..3570 => format!("{minutes} min"),
         _ if tens % 60 == 0 => format!("{} h", tens / 60),
@@ -79,6 +79,7 @@ mod tests {
     #[test]
     fn estimates_are_told_roughly() {
         for (seconds, expected) in [
+            (0, "1 s"),
             (1, "1 s"),
             (9, "9 s"),
             (33, "35 s"),

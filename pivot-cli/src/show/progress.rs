@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pivot_exec::{Event, Outcome, Remaining, StageFailure, Stream};
 use pivot_lock::words;
 
-use crate::show::left::Left;
+use crate::show::left::{Left, roughly};
 use crate::show::{causes, output};
 
 /// Shows a run's events to a person.
@@ -62,7 +62,7 @@ impl Progress {
                     None => bars.add(bar),
                 };
                 bar.set_prefix(stage.to_owned());
-                let usual = expected.map(|usual| format!(" of about {}", about(usual)));
+                let usual = expected.map(|usual| format!(" of about {}", roughly(usual)));
                 bar.set_message(format!("{} {why}", usual.unwrap_or_default()));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert(stage.to_owned(), bar);
@@ -177,14 +177,6 @@ pub(crate) fn seconds(elapsed: Duration) -> String {
     }
 }
 
-/// A duration that is only an estimate, without fractions of a second.
-fn about(expected: Duration) -> String {
-    match expected.as_secs() {
-        short @ 0..60 => format!("{}s", short.max(1)),
-        _ => seconds(expected),
-    }
-}
-
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
@@ -199,7 +191,5 @@ mod tests {
         assert_eq!(seconds(Duration::from_millis(1234)), "1.23s");
         assert_eq!(seconds(Duration::from_secs(75)), "1m 15s");
         assert_eq!(seconds(Duration::from_secs(3725)), "1h 02m");
-        let rough = [300, 1234, 59_999, 75_000].map(|millis| about(Duration::from_millis(millis)));
-        assert_eq!(rough, ["1s", "1s", "59s", "1m 15s"]);
     }
 }
