@@ -94,13 +94,13 @@ fn an_unchanged_directory_is_not_read_again() {
 
 #[test]
 fn a_snapshot_holds_until_something_changes() {
-    let names = ["a", "b", "d"];
+    let names = ["a", "b", "d", "n"];
     let taken = |p: &Project| {
-        let contents = names.map(|name| (name, p.content(name)));
+        let contents = names.map(|name| (name, p.workspace().content(name).unwrap()));
         p.workspace().snapshot(contents, Vec::new())
     };
     type Change = (&'static str, fn(&Project));
-    let changes: [Change; 7] = [
+    let changes: [Change; 9] = [
         ("edited in secret", |p| {
             let time = fs::metadata(p.t.path("a")).unwrap().modified().unwrap();
             fs::write(p.t.path("a"), "2").unwrap();
@@ -119,6 +119,8 @@ fn a_snapshot_holds_until_something_changes() {
             p.t.dir("b");
         }),
         ("inside the directory", |p| drop(p.t.file("d/x", "2"))),
+        ("something where nothing was", |p| drop(p.t.file("n", ""))),
+        ("a directory where nothing was", |p| drop(p.t.dir("n"))),
         ("no directory", |p| {
             fs::remove_dir_all(p.t.path("d")).unwrap();
             p.t.file("d", "");
@@ -143,7 +145,7 @@ fn a_snapshot_holds_until_something_changes() {
     assert!(p.workspace().is_as_in(b""));
     assert!(!p.workspace().is_as_in(&[0xff; 100]));
     let nothing = Content::file(ObjectId::of_bytes(b""), 0);
-    assert_eq!(p.workspace().snapshot([("never looked at", nothing)], Vec::new()), None);
+    assert_eq!(p.workspace().snapshot([("never looked at", Some(nothing))], Vec::new()), None);
 }
 
 #[test]

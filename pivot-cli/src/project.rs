@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pivot_exec::{
-    ConfigError, LoadError, LoadOptions, Loaded, Locked, OpenProject, PlanError, Planned,
-    RemoteChoiceError, RunError, Summary,
+    ConfigError, LoadError, LoadOptions, Loaded, Locked, OpenProject, PlanError, Planned, Pull,
+    Reach, RemoteChoiceError, RunError, Summary, TaskId,
 };
 use pivot_fingerprint::{HelperError, InspectError, InterpreterError, PythonFailure};
 use pivot_lock::Found;
@@ -46,14 +46,22 @@ pub(crate) fn load(
 }
 
 /// What a run of all stages would come to, if it is known that there is nothing to do.
-pub(crate) fn settled(global: &Global, project: &OpenProject) -> Option<Summary> {
-    let settled = pivot_exec::settled(project, &load_options(global, &[]))?;
+pub(crate) fn settled(global: &Global, project: &OpenProject, pull: Pull) -> Option<Summary> {
+    let settled = pivot_exec::settled(project, &load_options(global, &[]), pull)?;
     warn_of(&settled.notices);
     Some(settled.summary)
 }
 
 pub(crate) fn load_options(global: &Global, overrides: &[String]) -> LoadOptions {
     LoadOptions { overrides: overrides.to_vec(), python: absolute(global.python.as_deref()) }
+}
+
+/// The stages that `words` name, without those that they need; none if there are no words.
+pub(crate) fn named(loaded: &Loaded, words: &[String]) -> Result<Vec<TaskId>, Report> {
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(pivot_exec::select(&loaded.pipeline, words, Reach::Alone)?)
 }
 
 /// The outputs and tracked data that `words` mean, as their locks have them.

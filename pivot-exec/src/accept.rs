@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use pivot_dag::TaskId;
 
+use crate::away::Away;
 use crate::facts::Planned;
 use crate::load::Loaded;
 use crate::outcome::StageFailure;
@@ -32,9 +33,9 @@ pub fn accept(project: &OpenProject, loaded: &Loaded, planned: Planned) -> Vec<A
     let site = Site::new(project, &workspace);
     // Only what is here counts: no remote is asked.
     let supply = Supply::local(project);
-    let lacks = HashMap::new();
-    let runner =
-        StageRunner { project, loaded, site, extras: &extras, supply: &supply, lacks: &lacks };
+    let (lacks, away) = (HashMap::new(), Away::default());
+    let (extras, supply, lacks, away) = (&extras, &supply, &lacks, &away);
+    let runner = StageRunner { project, loaded, site, extras, supply, lacks, away };
     let _guard = project.cache.share(|| {});
     let stages = plan.stages.into_iter().map(|stage| {
         let result = match stage.decision {

@@ -114,12 +114,14 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     scheduler: Scheduler<'a>,
     outlook: Outlook,
     forced: HashSet<TaskId>,
-    /// Stages of which the plan knows already that nothing is to be done.
-    settled: HashSet<TaskId>,
+    /// Stages of which the plan knows already that nothing is to be done, and whether that is
+    /// because their outputs may stay on the remote.
+    settled: HashMap<TaskId, bool>,
     on_failure: OnFailure,
     jobs: Jobs<'scope, 'e>,
     workers: Vec<Running>,
-    /// Stages that another process holds, and when to ask for them again.
+    /// Stages that another process holds, or that wait for an input on its way from the remote, and
+    /// when to ask for them again.
     held: Vec<TaskId>,
     retry_at: Instant,
     told_held: HashSet<TaskId>,
@@ -224,10 +226,10 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
 
     fn start_ready(&mut self) {
         while let Next::Start(task) = self.scheduler.next() {
-            if self.settled.contains(&task) {
-                self.end(task, Outcome::Unchanged, &[], "", None);
-            } else {
-                self.spawn_begin(task);
+            match self.settled.get(&task) {
+                Some(false) => self.end(task, Outcome::Unchanged, &[], "", None),
+                Some(true) => self.end(task, Outcome::Away, &[], "", None),
+                None => self.spawn_begin(task),
             }
         }
     }
@@ -283,6 +285,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 match begun {
                     Err(failure) => self.fail(task, failure, &[], "", None),
                     Ok(Begun::Held { pid }) => self.hold(task, pid),
+                    Ok(Begun::Waits) => self.ask_again(task),
                     Ok(Begun::Ended { outcome, causes }) => {
                         self.end(task, outcome, &causes, "", None);
                     }
@@ -419,17 +422,20 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     fn hold(&mut self, task: TaskId, pid: Option<u32>) {
-        if !self.starts_more() {
-            return;
-        }
-        if self.told_held.insert(task) {
+        if self.starts_more() && self.told_held.insert(task) {
             let name = self.name(task);
             let who = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
             let text = format!("waiting for {who}, which runs `{name}`");
             (self.on_event)(Event::Notice { text });
         }
-        self.held.push(task);
-        self.retry_at = Instant::now() + HELD_RETRY;
+        self.ask_again(task);
+    }
+
+    fn ask_again(&mut self, task: TaskId) {
+        if self.starts_more() {
+            self.held.push(task);
+            self.retry_at = Instant::now() + HELD_RETRY;
+        }
     }
 
     fn tell_set_aside(&mut self, task: TaskId, set_aside: &[Incident]) {
@@ -564,16 +570,16 @@ fn is_forced(causes: &[Cause]) -> bool {
     causes.iter().any(|cause| matches!(cause, Cause::Differs(pivot_lock::Reason::Forced)))
 }
 
-/// The stages that are kept and that need none of the stages with something to be done. Those
-/// that do are asked again when their upstream stages have ended.
-fn settled(plan: &Plan, graph: &Graph) -> HashSet<TaskId> {
+/// The stages with nothing to do that need none of the stages with something to be done, and
+/// whether their outputs are away. Those that do need some are asked again when these have ended.
+fn settled(plan: &Plan, graph: &Graph) -> HashMap<TaskId, bool> {
     let selected: HashSet<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
-    let mut settled = HashSet::new();
+    let mut settled = HashMap::new();
     for stage in &plan.stages {
         let mut upstream = graph.upstream(stage.task).iter();
-        let is_safe = upstream.all(|task| settled.contains(task) || !selected.contains(task));
-        if stage.decision == Decision::Keep && is_safe {
-            settled.insert(stage.task);
+        let is_safe = upstream.all(|task| settled.contains_key(task) || !selected.contains(task));
+        if stage.decision.is_idle() && is_safe {
+            settled.insert(stage.task, stage.decision == Decision::Leave);
         }
     }
     settled

@@ -1,6 +1,7 @@
 //! What lies on disk and in the cache when a run is planned.
 
 use std::collections::HashMap;
+use std::fs;
 
 use pivot_cache::{Cache, CacheError, Content, State};
 use pivot_dag::TaskId;
@@ -8,6 +9,7 @@ use pivot_lock::{Artifact, Found, LockError};
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::away;
 use crate::extras::Extras;
 use crate::load::Loaded;
 use crate::locks::{SeenLock, lock_path, read_lock};
@@ -64,6 +66,18 @@ pub struct Planned {
     pub(crate) extras: Extras,
 }
 
+/// What is to be planned.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The stages, in the graph's order.
+    pub selected: &'a [TaskId],
+    /// Those of them whose outputs were asked for, wherever they are; without any, those of the
+    /// stages that no other one reads from.
+    pub named: &'a [TaskId],
+    /// Stages that run in any case.
+    pub is_forced: &'a dyn Fn(TaskId) -> bool,
+}
+
 /// Looks at the locks and the files of the selected stages and plans a run.
 ///
 /// # Errors
@@ -74,7 +88,8 @@ pub fn make_plan(
     selected: &[TaskId],
     is_forced: &dyn Fn(TaskId) -> bool,
 ) -> Result<Planned, PlanError> {
-    make_plan_with(project, loaded, selected, is_forced, &Supply::local(project))
+    let request = Request { selected, named: &[], is_forced };
+    make_plan_with(project, loaded, &request, &Supply::local(project))
 }
 
 /// The same for a run that may also take outputs from a remote. It is asked only if there is
@@ -85,10 +100,10 @@ pub fn make_plan(
 pub fn make_plan_with(
     project: &OpenProject,
     loaded: &Loaded,
-    selected: &[TaskId],
-    is_forced: &dyn Fn(TaskId) -> bool,
+    request: &Request<'_>,
     supply: &Supply<'_>,
 ) -> Result<Planned, PlanError> {
+    let Request { selected, named, is_forced } = *request;
     let stages = loaded.pipeline.stages();
     let workspace = project.workspace();
     let mut locks = Vec::new();
@@ -127,21 +142,18 @@ pub fn make_plan_with(
 
     let extras = Extras::gather(project, loaded, &workspace, &locks);
     let on_disk = |path: &str| contents[*numbers.get(path)?];
-    let plan_with = |memory: &dyn Memory| {
-        plan(&PlanInput {
-            stages,
-            graph: loaded.pipeline.graph(),
-            codes: &loaded.codes,
-            params: &loaded.params,
-            locks: &locks,
-            extras: &extras,
-            selected,
-            is_forced,
-            on_disk: &on_disk,
-            memory,
-        })
-        .map_err(PlanError::MissingDeps)
+    let input = PlanInput {
+        stages,
+        graph: loaded.pipeline.graph(),
+        codes: &loaded.codes,
+        params: &loaded.params,
+        locks: &locks,
+        extras: &extras,
+        selected,
+        is_forced,
+        on_disk: &on_disk,
     };
+    let plan_with = |memory: &dyn Memory| plan(&input, memory).map_err(PlanError::MissingDeps);
     let mut plan = plan_with(&CacheMemory { cache: &project.cache, state: &project.state })?;
     let would_run = |plan: &Plan| {
         let runs = |stage: &StagePlan| {
@@ -169,16 +181,26 @@ pub fn make_plan_with(
         if let Some(problem) = supply.failure() {
             return Err(PlanError::Remote(problem));
         }
+        if supply.is_lazy() {
+            let is_only_there = |path: &str, content: &Content| {
+                let is_free = || fs::symlink_metadata(project.root().join(path)).is_err();
+                !supply.is_in_cache(content) && is_free()
+            };
+            away::leave(&input, &mut plan, named, &is_only_there);
+        }
     }
     if plan.is_idle() && selected.len() == stages.len() {
-        let names = || selected.iter().map(|task| stages[task.index()].name.as_str());
-        let lock_paths: Vec<String> = names().map(lock_path).collect();
+        let names = selected.iter().map(|task| stages[task.index()].name.as_str());
+        let lock_paths: Vec<String> = names.map(lock_path).collect();
         let locks = lock_paths.iter().map(String::as_str).zip(lock_contents);
         let files = paths.iter().map(|(path, _)| *path).zip(contents.iter().copied());
-        let all = locks.chain(files).map(|(path, content)| Some((path, content?)));
-        let all = all.chain(extras.files().map(Some));
+        let is_known = |(path, content): (_, Option<Content>)| {
+            (content.is_some() || plan.away.contains_key(path)).then_some((path, content))
+        };
+        let all = locks.chain(files).map(is_known);
+        let all = all.chain(extras.files().map(|(path, content)| Some((path, Some(content)))));
         if let Some(all) = all.collect::<Option<Vec<_>>>() {
-            remember_settled(project, &workspace, loaded, &extras, names().collect(), all);
+            remember_settled(project, &workspace, loaded, &extras, &plan, all);
         }
     }
     Ok(Planned { plan, locks, extras })

@@ -28,6 +28,7 @@
 //! ```
 
 mod accept;
+mod away;
 mod capacity;
 mod checkout;
 mod collect;
@@ -80,7 +81,7 @@ pub use config::{
     Durability, FingerprintConfig, PackageVersions, RemoteConfig,
 };
 pub use config_file::{edit_config, read_config};
-pub use facts::{PlanError, Planned, make_plan, make_plan_with};
+pub use facts::{PlanError, Planned, Request, make_plan, make_plan_with};
 pub use interruption::Interruption;
 pub use load::{LoadError, LoadOptions, Loaded, StageCode, load};
 pub use locked::{Locked, LockedError, LockedOut, locked_outs};
@@ -99,7 +100,7 @@ pub use select::{Reach, select};
 pub use settled::{Settled, settled};
 pub use share::{FailedOut, Outlook, Shared, bring, send, would_bring, would_send};
 pub use signals::Interrupt;
-pub use supply::{Pull, Supply};
+pub use supply::{Fetched, Pull, Supply};
 pub use tracked::{TrackError, Tracked, track, tracked, untrack};
 pub use usage::Usage;
 pub use verify::{Finding, Verified, Wrong, verify};

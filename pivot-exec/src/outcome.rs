@@ -12,6 +12,7 @@ use crate::capacity::CapacityError;
 use crate::outlook::Remaining;
 use crate::plan::Cause;
 use crate::signals::Interrupt;
+use crate::supply::Fetched;
 use crate::usage::Usage;
 use crate::worker::Stream;
 
@@ -110,6 +111,14 @@ pub enum StageFailure {
         /// What is wrong with the cache.
         source: CacheError,
     },
+    /// A dependency that was left on the remote cannot be had.
+    #[error("its dependency `{path}`, which is on the remote only, cannot be brought")]
+    AwayLost {
+        /// The dependency, relative to the project.
+        path: String,
+        /// What is wrong with the cache without it.
+        source: CacheError,
+    },
     /// It needs more than there is.
     #[error(transparent)]
     Capacity(#[from] CapacityError),
@@ -167,10 +176,18 @@ pub enum Outcome {
     },
     /// Nothing was to be done.
     Unchanged,
+    /// Nothing was to be done, and outputs that nobody needs here stay on the remote.
+    Away,
     /// Its outputs came from the cache; the lock was right.
-    Restored,
+    Restored {
+        /// What the cache did not hold before.
+        fetched: Option<Fetched>,
+    },
     /// An earlier run with the same code, params and dependencies was found.
-    FromRunCache,
+    FromRunCache {
+        /// What the cache did not hold before.
+        fetched: Option<Fetched>,
+    },
     /// It failed.
     Failed(Box<StageFailure>),
     /// It ran when the run was interrupted; what it had written is gone.
@@ -190,8 +207,9 @@ impl Outcome {
         match self {
             Self::Ran { .. } => "ran",
             Self::Unchanged => pivot_lock::words::UNCHANGED,
-            Self::Restored => "restored",
-            Self::FromRunCache => pivot_lock::words::UNCHANGED_RUN_CACHE,
+            Self::Away => pivot_lock::words::UNCHANGED_REMOTE,
+            Self::Restored { .. } => "restored",
+            Self::FromRunCache { .. } => pivot_lock::words::UNCHANGED_RUN_CACHE,
             Self::Failed(_) => "failed",
             Self::Stopped => "stopped",
             Self::Blocked { .. } | Self::NotStarted => "not started",

@@ -5,6 +5,7 @@
 //! stages have ended, with what they really wrote.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use pivot_cache::Content;
 use pivot_dag::{Graph, TaskId};
@@ -39,8 +40,17 @@ pub enum Decision {
     FromRunCache(Vec<Artifact>),
     /// Bring back these outputs, which the lock names and the cache holds.
     Restore(Vec<Artifact>),
+    /// Nothing: outputs that are missing are on the remote, and nobody needs them here.
+    Leave,
     /// Nothing: everything is as the lock says.
     Keep,
+}
+
+impl Decision {
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Self::Keep | Self::Leave)
+    }
 }
 
 /// The decision about one stage.
@@ -59,12 +69,15 @@ pub struct StagePlan {
 pub struct Plan {
     /// One entry a stage.
     pub stages: Vec<StagePlan>,
+    /// Outputs, by their paths, that stay on the remote until a stage needs them here; without a
+    /// content those of stages of which it is not known yet whether they run.
+    pub away: HashMap<String, Option<Content>>,
 }
 
 impl Plan {
     /// Whether there is nothing to do at all.
     pub fn is_idle(&self) -> bool {
-        self.stages.iter().all(|stage| stage.decision == Decision::Keep)
+        self.stages.iter().all(|stage| stage.decision.is_idle())
     }
 }
 
@@ -111,7 +124,6 @@ pub(crate) struct PlanInput<'a> {
     pub(crate) selected: &'a [TaskId],
     pub(crate) is_forced: &'a dyn Fn(TaskId) -> bool,
     pub(crate) on_disk: &'a dyn Fn(&str) -> Option<Content>,
-    pub(crate) memory: &'a dyn Memory,
 }
 
 /// A dependency that no stage writes and that is not there.
@@ -127,7 +139,7 @@ pub struct MissingDep {
 ///
 /// # Errors
 /// When dependencies are missing that no selected stage will write.
-pub(crate) fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<MissingDep>> {
+pub(crate) fn plan(input: &PlanInput<'_>, memory: &dyn Memory) -> Result<Plan, Vec<MissingDep>> {
     let mut decisions: Vec<Option<Decision>> = vec![None; input.graph.len()];
     let mut plan = Plan::default();
     let mut missing = Vec::new();
@@ -151,7 +163,7 @@ pub(crate) fn plan(input: &PlanInput<'_>) -> Result<Plan, Vec<MissingDep>> {
             outs: stage.outs.iter().map(|out| (input.on_disk)(out.path.as_str())).collect(),
         };
         let name = |task: TaskId| input.stages[task.index()].name.to_string();
-        let (decision, causes) = decide(&facts, input.memory, &name);
+        let (decision, causes) = decide(&facts, memory, &name);
         decisions[task.index()] = Some(decision.clone());
         plan.stages.push(StagePlan { task, decision, causes });
     }

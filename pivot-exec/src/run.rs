@@ -11,6 +11,7 @@ use pivot_pipeline::Resources;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::away::Away;
 use crate::capacity::{Capacities, CapacityError};
 use crate::config::Durability;
 use crate::execution::{Ends, Execution, Jobs};
@@ -111,13 +112,18 @@ pub fn run_with(
         execute(project, loaded, &plan, &extras, options, supply, on_event)?
     };
     let outcomes = plan.stages.iter().map(|stage| {
-        let left = if is_idle { Outcome::Unchanged } else { Outcome::NotStarted };
+        let left = match (is_idle, &stage.decision) {
+            (true, Decision::Leave) => Outcome::Away,
+            (true, _) => Outcome::Unchanged,
+            (false, _) => Outcome::NotStarted,
+        };
         let name = loaded.pipeline.stage(stage.task).name.to_string();
         (name, ends.outcomes.remove(&stage.task).unwrap_or(left))
     });
     let outcomes: Vec<_> = outcomes.collect();
     let wrote = |outcome: &Outcome| {
-        matches!(outcome, Outcome::Ran { .. } | Outcome::Restored | Outcome::FromRunCache)
+        let is_new = matches!(outcome, Outcome::Ran { .. } | Outcome::FromRunCache { .. });
+        is_new || matches!(outcome, Outcome::Restored { .. })
     };
     let is_durable = project.config.core.durability == Durability::Batch;
     if is_durable && outcomes.iter().any(|(_, outcome)| wrote(outcome)) {
@@ -157,7 +163,8 @@ fn execute(
     }
     let workspace = project.workspace();
     let site = Site::new(project, &workspace);
-    let stages = StageRunner { project, loaded, site, extras, supply, lacks: &lacks };
+    let away = Away::of_plan(plan);
+    let stages = StageRunner { project, loaded, site, extras, supply, lacks: &lacks, away: &away };
     // What processes that died have left half-written; nobody waits for it or misses it.
     project.cache.sweep_temporary();
     let _ = project.locks.sweep_temporary();
@@ -207,7 +214,7 @@ fn scheduler<'g>(
         }
     }
     let planned = plan.stages.iter().zip(&known);
-    let planned = planned.filter(|(stage, _)| stage.decision != Decision::Keep);
+    let planned = planned.filter(|(stage, _)| !stage.decision.is_idle());
     let tasks = planned.map(|(planned, (family, past))| outlook::Task {
         id: planned.task,
         family,

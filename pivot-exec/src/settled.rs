@@ -8,14 +8,18 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use pivot_cache::{Content, Table, Workspace};
+use pivot_dag::TaskId;
 use pivot_fingerprint::{CodeHash, Holds, Witness};
 use serde::{Deserialize, Serialize};
 
 use crate::extras::{Extras, fact_hash};
 use crate::load::{LoadOptions, Loaded};
 use crate::outcome::{Outcome, Summary};
+use crate::plan::{Decision, Plan};
 use crate::project::OpenProject;
 use crate::question::Question;
+use crate::remotes::choose_remote;
+use crate::supply::Pull;
 
 /// A pipeline in which nothing is to be done.
 #[derive(Debug)]
@@ -37,12 +41,16 @@ struct Record<'r, Text> {
     facts: Vec<(Text, Option<CodeHash>)>,
     /// In the plan's order.
     stages: Vec<Text>,
+    /// Those of them with outputs that stay on the remote: their numbers in `stages`.
+    away: Vec<usize>,
+    /// That remote, if there are any.
+    remote: Option<String>,
     notices: Vec<Text>,
 }
 
 /// Whether a run of all stages would do nothing, if that is known; `None` if a plan has to be
-/// made to find out.
-pub fn settled(project: &OpenProject, options: &LoadOptions) -> Option<Settled> {
+/// made to find out. Outputs may only stay on a remote if `pull` says so.
+pub fn settled(project: &OpenProject, options: &LoadOptions, pull: Pull) -> Option<Settled> {
     let started = Instant::now();
     let question = Question::of(project, options).ok()?;
     let bytes = project.state.get(Table::Pipeline, KEY)?;
@@ -53,6 +61,9 @@ pub fn settled(project: &OpenProject, options: &LoadOptions) -> Option<Settled> 
     if record.question != question.text {
         return None;
     }
+    if record.remote.is_some() && (pull != Pull::Auto || record.remote != remote(project)) {
+        return None;
+    }
     // If something was touched, planning brings the witness and the record up to date.
     let Ok(Holds::AsItIs) = record.witness.check() else { return None };
     if record.facts.iter().any(|(name, hash)| fact_hash(project.root(), name) != *hash) {
@@ -61,20 +72,30 @@ pub fn settled(project: &OpenProject, options: &LoadOptions) -> Option<Settled> 
     if !project.workspace().is_as_in(snapshot) {
         return None;
     }
-    let outcomes = record.stages.into_iter().map(|stage| (stage, Outcome::Unchanged)).collect();
+    let outcomes = record.stages.into_iter().map(|stage| (stage, Outcome::Unchanged));
+    let mut outcomes: Vec<_> = outcomes.collect();
+    for number in record.away {
+        outcomes.get_mut(number)?.1 = Outcome::Away;
+    }
     let summary = Summary { outcomes, interrupted: None, elapsed: started.elapsed() };
     Some(Settled { notices: record.notices, summary })
 }
 
-/// Takes down that all stages of `loaded` are to be kept, in the order of `stages`, because
-/// `contents` are what they are: those of their locks, dependencies, outputs and `extras`.
+/// The default remote, as far as it matters what is on it.
+fn remote(project: &OpenProject) -> Option<String> {
+    let (_, remote) = choose_remote(&project.config, None).ok()?;
+    Some(serde_json::json!([remote.url, remote.endpoint_url]).to_string())
+}
+
+/// Takes down that `plan` has nothing to do for all stages of `loaded`, because `contents` are what
+/// they are: those of their locks, dependencies, outputs and `extras`.
 pub(crate) fn remember_settled<'p>(
     project: &OpenProject,
     workspace: &Workspace<'_>,
     loaded: &Loaded,
     extras: &Extras,
-    stages: Vec<&str>,
-    contents: impl IntoIterator<Item = (&'p str, Content)>,
+    plan: &Plan,
+    contents: impl IntoIterator<Item = (&'p str, Option<Content>)>,
 ) {
     let Some(question) = loaded.question.as_deref() else { return };
     if !loaded.witness.obstacles().is_empty() {
@@ -83,11 +104,16 @@ pub(crate) fn remember_settled<'p>(
     let mut facts: Vec<_> = extras.facts().collect();
     // The same record for the same facts.
     facts.sort_unstable();
+    let name = |task: TaskId| loaded.pipeline.stage(task).name.as_str();
+    let stages = plan.stages.iter().enumerate();
+    let away = stages.filter(|(_, stage)| stage.decision == Decision::Leave).map(|(n, _)| n);
     let record = Record {
         question,
         witness: Cow::Borrowed(&loaded.witness),
         facts,
-        stages,
+        stages: plan.stages.iter().map(|stage| name(stage.task)).collect(),
+        away: away.collect(),
+        remote: (!plan.away.is_empty()).then(|| remote(project)).flatten(),
         notices: loaded.notices.iter().map(String::as_str).collect(),
     };
     let record = serde_json::to_vec(&record).expect("strings and numbers can be written");
@@ -140,7 +166,7 @@ mod tests {
         }
 
         fn settled(&self) -> Option<Settled> {
-            settled(&self.open(), &LoadOptions::default())
+            settled(&self.open(), &LoadOptions::default(), Pull::Auto)
         }
 
         /// Runs until files are old enough for their stamps to prove something.
@@ -169,8 +195,8 @@ mod tests {
             let word = |(stage, outcome): (String, Outcome)| match outcome {
                 Outcome::Unchanged => None,
                 Outcome::Ran { .. } => Some(format!("ran {stage}")),
-                Outcome::Restored => Some(format!("restored {stage}")),
-                Outcome::FromRunCache => Some(format!("recalled {stage}")),
+                Outcome::Restored { .. } => Some(format!("restored {stage}")),
+                Outcome::FromRunCache { .. } => Some(format!("recalled {stage}")),
                 other => panic!("{stage}: {other:?}"),
             };
             run.unwrap().outcomes.into_iter().filter_map(word).collect()
@@ -308,10 +334,10 @@ mod tests {
     fn values_for_one_run_are_not_taken_for_the_usual_ones() {
         let fixture = Fixture::new();
         let set = LoadOptions { overrides: vec!["a.x=1".to_owned()], ..LoadOptions::default() };
-        assert!(settled(&fixture.open(), &set).is_none());
+        assert!(settled(&fixture.open(), &set, Pull::Auto).is_none());
         assert_eq!(fixture.run(&set), ["ran a"]);
         assert!(fixture.run(&set).is_empty());
-        assert!(settled(&fixture.open(), &set).is_none());
+        assert!(settled(&fixture.open(), &set, Pull::Auto).is_none());
         assert!(fixture.settled().is_none());
     }
 }

@@ -13,6 +13,7 @@ use pivot_fingerprint::Manifest;
 use pivot_lock::{Artifact, Found, Lock};
 use pivot_pipeline::{Action, Out, OutKind, Stage};
 
+use crate::away::{Away, Turn};
 use crate::capacity::CapacityError;
 use crate::extras::{Extras, with_reported, with_variables};
 use crate::guard::{self, Attempt, StageGuard};
@@ -23,7 +24,7 @@ use crate::outputs::{Incident, Site, check_inside};
 use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
-use crate::supply::Source;
+use crate::supply::{Fetched, Source};
 use crate::worker::ExtraFrame;
 
 /// What the halves share: one for the whole run.
@@ -36,6 +37,7 @@ pub(crate) struct StageRunner<'a> {
     pub(crate) supply: &'a dyn Source,
     /// Stages whose demands cannot be met, which is only an error if they are to run.
     pub(crate) lacks: &'a HashMap<TaskId, CapacityError>,
+    pub(crate) away: &'a Away,
 }
 
 /// What `begin` found to do.
@@ -46,6 +48,8 @@ pub(crate) enum Begun {
     Ready(Box<Ready>),
     /// Another process holds the stage.
     Held { pid: Option<u32> },
+    /// A dependency is on its way from the remote, for another stage.
+    Waits,
 }
 
 /// A stage whose outputs have been cleared and whose process may start.
@@ -69,7 +73,10 @@ impl StageRunner<'_> {
         let stage = self.stage(task);
         let mut deps = Vec::with_capacity(stage.deps.len());
         for dep in &stage.deps {
-            let content = self.site.workspace.content(dep.as_str())?;
+            let content = match self.away.content(dep.as_str()) {
+                Some(content) => Some(content),
+                None => self.site.workspace.content(dep.as_str())?,
+            };
             let missing = || StageFailure::InputMissing { path: dep.as_str().to_owned() };
             deps.push(DepState::Known(content.ok_or_else(missing)?));
         }
@@ -103,8 +110,9 @@ impl StageRunner<'_> {
         let name = |task: TaskId| self.stage(task).name.to_string();
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
-        if let (Decision::Keep, causes) = decide(&facts, self.supply, &name) {
-            return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
+        let (decision, causes) = decide(&facts, self.supply, &name);
+        if let Some(outcome) = self.without_doing(stage, &decision) {
+            return Ok(Begun::Ended { outcome, causes });
         }
         let guard = match guard::try_take(self.project.root(), stage.name.as_str())? {
             Attempt::Taken(guard) => guard,
@@ -114,34 +122,31 @@ impl StageRunner<'_> {
         let lock = self.lock_of(task)?;
         let facts = self.facts(task, &lock, is_forced)?;
         let (decision, causes) = decide(&facts, self.supply, &name);
-        if decision != Decision::Keep {
-            self.check_outputs_are_inside(stage)?;
-            if let Some(problem) = self.supply.failure() {
-                return Err(StageFailure::Remote(problem));
-            }
+        if let Some(outcome) = self.without_doing(stage, &decision) {
+            return Ok(Begun::Ended { outcome, causes });
+        }
+        self.check_outputs_are_inside(stage)?;
+        if let Some(problem) = self.supply.failure() {
+            return Err(StageFailure::Remote(problem));
         }
         let recorded = |path: &str| match &lock {
             Found::Usable(lock) => lock.out(path),
             _ => None,
         };
         let brought = match decision {
-            Decision::Keep => {
-                return Ok(Begun::Ended { outcome: Outcome::Unchanged, causes });
-            }
             Decision::Restore(outs) => {
-                self.restore(stage, &outs, set_aside).map(|()| Some(Outcome::Restored))
+                let restored = self.restore(stage, self.wanted(&outs), set_aside);
+                restored.map(|fetched| Some(Outcome::Restored { fetched }))
             }
             Decision::FromRunCache(outs) => {
-                let wrong: Vec<_> = outs
-                    .iter()
-                    .filter(|out| !self.is_on_disk(stage, &facts, out))
-                    .cloned()
-                    .collect();
-                let lock = |()| self.write_lock(task, &facts.code, &facts_contents(&facts), outs);
-                let restored = self.restore(stage, &wrong, set_aside);
-                restored.and_then(lock).map(|()| Some(Outcome::FromRunCache))
+                let mut wanted = self.wanted(&outs);
+                wanted.retain(|out| !self.is_on_disk(stage, &facts, out));
+                self.restore(stage, wanted, set_aside).and_then(|fetched| {
+                    self.write_lock(task, &facts.code, &facts_contents(&facts), outs)?;
+                    Ok(Some(Outcome::FromRunCache { fetched }))
+                })
             }
-            Decision::Run | Decision::MayRun => Ok(None),
+            _ => Ok(None),
         };
         match brought {
             Ok(Some(outcome)) => return Ok(Begun::Ended { outcome, causes }),
@@ -154,8 +159,12 @@ impl StageRunner<'_> {
             return Err(lack.clone().into());
         }
         let deps = facts_contents(&facts);
+        if !self.bring_dependencies(stage, set_aside)? {
+            return Ok(Begun::Waits);
+        }
         for out in &stage.outs {
             let path = out.path.as_str();
+            self.away.arrived(path);
             let recorded = recorded(path);
             match (&out.kind, recorded) {
                 (OutKind::Incremental, Some(previous)) => {
@@ -175,6 +184,76 @@ impl StageRunner<'_> {
         Ok(())
     }
 
+    /// How a stage ends for which nothing has to be done; outputs that may stay on the remote are no
+    /// reason to do something.
+    fn without_doing(&self, stage: &Stage, decision: &Decision) -> Option<Outcome> {
+        match decision {
+            Decision::Keep => {
+                stage.outs.iter().for_each(|out| self.away.arrived(out.path.as_str()));
+                Some(Outcome::Unchanged)
+            }
+            Decision::Restore(outs) if outs.iter().all(|out| self.may_stay(out)) => {
+                self.wanted(outs);
+                Some(Outcome::Away)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the output is on the remote only, and nobody is known to need it here.
+    fn may_stay(&self, out: &Artifact) -> bool {
+        self.away.may_stay(&out.path)
+            && !self.site.cache.holds(&out.content)
+            && self.site.root.join(&out.path).symlink_metadata().is_err()
+    }
+
+    /// The outputs that are not left on the remote.
+    fn wanted(&self, outs: &[Artifact]) -> Vec<Artifact> {
+        let mut wanted = Vec::new();
+        for out in outs {
+            if self.may_stay(out) {
+                self.away.stays(&out.path, out.content);
+            } else {
+                self.away.arrived(&out.path);
+                wanted.push(out.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Puts dependencies in their place that were left on the remote. `false`: another stage is
+    /// about to do it for one of them.
+    fn bring_dependencies(
+        &self,
+        stage: &Stage,
+        set_aside: &mut Vec<Incident>,
+    ) -> Result<bool, StageFailure> {
+        for dep in &stage.deps {
+            let path = dep.as_str();
+            let content = match self.away.turn(path) {
+                Turn::Here => continue,
+                Turn::Others => return Ok(false),
+                Turn::Yours(content) => content,
+            };
+            let writer = self.loaded.pipeline.graph().writer_of(path);
+            let writer = writer.map_or(stage, |writer| self.stage(writer));
+            let brought = self.restore(writer, vec![Artifact::new(path, content)], set_aside);
+            match brought {
+                Ok(_) => self.away.arrived(path),
+                Err(failure) => {
+                    self.away.stays(path, content);
+                    return Err(match failure {
+                        StageFailure::Cache(source) if source.is_loss() => {
+                            StageFailure::AwayLost { path: path.to_owned(), source }
+                        }
+                        failure => failure,
+                    });
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn is_on_disk(&self, stage: &Stage, facts: &StageFacts<'_>, artifact: &Artifact) -> bool {
         let index = stage.outs.iter().position(|out| out.path.as_str() == artifact.path);
         index.is_some_and(|index| facts.outs[index] == Some(artifact.content))
@@ -183,11 +262,11 @@ impl StageRunner<'_> {
     fn restore(
         &self,
         stage: &Stage,
-        outs: &[Artifact],
+        outs: Vec<Artifact>,
         set_aside: &mut Vec<Incident>,
-    ) -> Result<(), StageFailure> {
-        self.supply.bring(outs)?;
-        for artifact in outs {
+    ) -> Result<Option<Fetched>, StageFailure> {
+        let fetched = self.supply.bring(&outs)?;
+        for artifact in &outs {
             let out = stage.outs.iter().find(|out| out.path.as_str() == artifact.path);
             // People edit metrics, and stages append to incremental outputs: both are theirs.
             let is_theirs = out.is_none_or(|out| !out.cache || out.kind == OutKind::Incremental);
@@ -201,7 +280,7 @@ impl StageRunner<'_> {
             }
             restored?;
         }
-        Ok(())
+        Ok(fetched)
     }
 
     /// Puts the last content of an incremental output in its place, as a private copy.
@@ -218,7 +297,7 @@ impl StageRunner<'_> {
         }
         let brought = self.supply.bring(&[Artifact::new(path, *previous)]);
         brought
-            .and_then(|()| self.site.restore(path, previous, CheckoutMode::Copy, set_aside))
+            .and_then(|_| self.site.restore(path, previous, CheckoutMode::Copy, set_aside))
             .map_err(|failure| match failure {
                 StageFailure::Cache(source) if source.is_loss() => {
                     StageFailure::PreviousLost { path: path.to_owned(), source }

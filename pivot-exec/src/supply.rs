@@ -20,13 +20,25 @@ use crate::run_cache::{self, RunKey};
 /// Whether a run asks a remote for outputs before it executes anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pull {
-    /// If there is a default remote; one that does not answer only costs a warning.
+    /// If there is a default remote; one that does not answer only costs a warning. Outputs that
+    /// nobody needs here stay there.
     #[default]
     Auto,
     /// No.
     Never,
-    /// Yes, and a remote that does not answer is a failure.
+    /// Yes, for all outputs, and a remote that does not answer is a failure.
     Always,
+}
+
+/// What came from a remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The remote's name.
+    pub remote: String,
+    /// How many objects.
+    pub objects: u64,
+    /// Their size.
+    pub bytes: u64,
 }
 
 /// What a run may take instead of making it.
@@ -115,6 +127,15 @@ impl<'p> Supply<'p> {
         self.options.is_some()
     }
 
+    /// Whether outputs that nobody needs here may stay on the remote.
+    pub(crate) fn is_lazy(&self) -> bool {
+        self.has_remote() && !self.is_must
+    }
+
+    pub(crate) fn is_in_cache(&self, content: &Content) -> bool {
+        self.project.cache.holds(content)
+    }
+
     fn give_up(&self, error: &dyn std::error::Error) {
         let mut known = self.known();
         if known.trouble.is_some() || self.interrupt.is_set() {
@@ -138,11 +159,21 @@ impl<'p> Supply<'p> {
         std::mem::take(&mut self.known().notices)
     }
 
-    /// How many objects came from the remote and how many bytes those have, with its name.
-    pub fn fetched(&self) -> Option<(&str, u64, u64)> {
-        let (name, _) = self.remote.get()?.as_ref()?;
+    /// What came from the remote so far, if anything did.
+    pub fn fetched(&self) -> Option<Fetched> {
         let known = self.known();
-        (known.moved > 0).then_some((name.as_str(), known.moved, known.moved_bytes))
+        self.told(known.moved, known.moved_bytes)
+    }
+
+    fn told(&self, objects: u64, bytes: u64) -> Option<Fetched> {
+        let remote = self.remote_name().filter(|_| objects > 0)?.to_owned();
+        Some(Fetched { remote, objects, bytes })
+    }
+
+    /// The name of the remote, if it has been asked.
+    pub fn remote_name(&self) -> Option<&str> {
+        let (name, _) = self.remote.get()?.as_ref()?;
+        Some(name)
     }
 
     /// The same for a plan, which asks in batches: what is not known counts as not there, and is
@@ -228,7 +259,7 @@ pub(crate) trait Source: Memory + Sync {
     ///
     /// # Errors
     /// When the run was interrupted meanwhile, or the remote had to answer and did not.
-    fn bring(&self, outs: &[Artifact]) -> Result<(), StageFailure>;
+    fn bring(&self, outs: &[Artifact]) -> Result<Option<Fetched>, StageFailure>;
 }
 
 impl Source for Supply<'_> {
@@ -240,11 +271,11 @@ impl Source for Supply<'_> {
         self.interrupt.set();
     }
 
-    fn bring(&self, outs: &[Artifact]) -> Result<(), StageFailure> {
+    fn bring(&self, outs: &[Artifact]) -> Result<Option<Fetched>, StageFailure> {
         let cache = &self.project.cache;
         let lacking: Vec<Content> =
             outs.iter().map(|out| out.content).filter(|content| !cache.holds(content)).collect();
-        let Some(remote) = self.remote().filter(|_| !lacking.is_empty()) else { return Ok(()) };
+        let Some(remote) = self.remote().filter(|_| !lacking.is_empty()) else { return Ok(None) };
         let summary = pivot_remote::fetch_contents(cache, remote, &lacking, &mut |_| {});
         {
             let mut known = self.known();
@@ -265,7 +296,7 @@ impl Source for Supply<'_> {
         {
             return Err(StageFailure::Remote(format!("object {id} cannot be pulled: {error}")));
         }
-        Ok(())
+        Ok(self.told(summary.moved, summary.moved_bytes))
     }
 }
 

@@ -120,6 +120,8 @@ pub mod words {
     pub const UNCHANGED: &str = "unchanged";
     /// The lock has moved on, but an earlier run had the same inputs and its outputs are back.
     pub const UNCHANGED_RUN_CACHE: &str = "unchanged (run cache)";
+    /// Some of its outputs are on the remote only, and nobody needs them here.
+    pub const UNCHANGED_REMOTE: &str = "unchanged (remote)";
 
     /// The stage did not start because the stage `upstream` failed.
     pub fn upstream_failed(upstream: &str) -> String {

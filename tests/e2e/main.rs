@@ -43,6 +43,7 @@ mod safety;
 mod selection;
 mod sharing;
 mod sharing_kills;
+mod sharing_lazy;
 mod sharing_runs;
 mod sharing_s3;
 mod show;

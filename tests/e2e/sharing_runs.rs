@@ -36,8 +36,8 @@ fn a_clone_executes_nothing() {
     exit: 0
     3 stages: 3 restored ([time])
     --- stderr
-    done  prepare: outputs restored from the cache
-    done  train_model: outputs restored from the cache
+    done  prepare: outputs restored from `origin`
+    done  train_model: outputs restored from `origin`
     done  report: outputs restored from the cache
     note: 3 objects fetched from `origin` (96 B)
     ");

@@ -12,23 +12,28 @@ use super::{Workspace, look};
 
 const FILE: u8 = b'f';
 const DIRECTORY: u8 = b'd';
+const NOTHING: u8 = b'n';
 
 /// Hash, size and number of files.
 const DIRECTORY_LEN: usize = 3 * 8;
 
 impl Workspace<'_> {
     /// Takes down what paths hold, for [`Workspace::is_as_in`], at the end of `bytes`. `contents`
-    /// comes from [`Workspace::content`].
+    /// comes from [`Workspace::content`], which finds nothing at some paths.
     ///
     /// `None` if some file's stamp does not prove its content: it is too fresh, or has changed.
     pub fn snapshot<'p>(
         &self,
-        contents: impl IntoIterator<Item = (&'p str, Content)>,
+        contents: impl IntoIterator<Item = (&'p str, Option<Content>)>,
         mut bytes: Vec<u8>,
     ) -> Option<Vec<u8>> {
         for (path, content) in contents {
             bytes.extend_from_slice(&u32::try_from(path.len()).ok()?.to_le_bytes());
             bytes.extend_from_slice(path.as_bytes());
+            let Some(content) = content else {
+                bytes.push(NOTHING);
+                continue;
+            };
             match content.kind {
                 ContentKind::File { .. } => {
                     bytes.push(FILE);
@@ -89,6 +94,7 @@ impl Workspace<'_> {
                 };
                 (self.content(path).ok()? == Some(content)).then_some(rest)
             }
+            NOTHING => look(self.at(path).ok()?).ok()?.is_none().then_some(rest),
             _ => None,
         }
     }

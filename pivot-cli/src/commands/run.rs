@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use pivot_exec::{
-    Event, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, Remaining, RunOptions, Summary,
-    Supply, TaskId,
+    Event, Fetched, Loaded, OnFailure, OpenProject, Outcome, Planned, Reach, Remaining, Request,
+    RunOptions, StageFailure, Summary, Supply, TaskId,
 };
 use pivot_lock::words;
 use serde_json::json;
@@ -71,11 +71,12 @@ pub(crate) struct Arguments {
 /// Whether outputs are taken from a remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Pull {
-    /// If there is a default remote; one that does not answer only costs a warning.
+    /// If there is a default remote, and only what is needed here; a remote that does not answer
+    /// only costs a warning.
     Auto,
     /// Never.
     Never,
-    /// Always; a remote that does not answer is a failure.
+    /// Always, and all outputs; a remote that does not answer is a failure.
     Always,
 }
 
@@ -141,19 +142,24 @@ impl Arguments {
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
     let project = project::open(global)?;
     if arguments.is_plain()
-        && let Some(summary) = project::settled(global, &project)
+        && let Some(summary) = project::settled(global, &project, arguments.pull.into())
     {
         project.state.flush();
-        show_summary(arguments, &summary);
+        show_summary(arguments, &summary, None);
         return Ok(Exit::Done);
     }
     let loaded = project::load(global, &project, &arguments.set)?;
     let reach = if arguments.single_stage { Reach::Alone } else { Reach::WithUpstream };
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
+    let named = project::named(&loaded, &arguments.stages)?;
     let is_forced = |_: TaskId| arguments.force;
+    let request = Request { selected: &selected, named: &named, is_forced: &is_forced };
     let supply = Supply::new(&project, arguments.pull.into())?;
-    let planned = pivot_exec::make_plan_with(&project, &loaded, &selected, &is_forced, &supply)
-        .map_err(|error| project::plan_report(error, &loaded))?;
+    let plan = || {
+        pivot_exec::make_plan_with(&project, &loaded, &request, &supply)
+            .map_err(|error| project::plan_report(error, &loaded))
+    };
+    let planned = plan()?;
     if arguments.dry_run || arguments.explain {
         project::warn_of(&supply.take_notices());
     }
@@ -163,7 +169,33 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
         show::plan(&loaded, &planned, arguments.explain, arguments.json);
         return Ok(Exit::Done);
     }
-    execute(arguments, &project, &loaded, planned, &supply)
+    let mut summary = execute(arguments, &project, &loaded, planned, &supply)?;
+    if summary.interrupted.is_none() && has_lost_dependencies(&summary) {
+        // The remote has less than it said. Now that this is known, the plan is another one.
+        output::note("note: going on without what the remote has lost");
+        summary = execute(arguments, &project, &loaded, plan()?, &supply)?;
+    }
+    let fetched = supply.fetched();
+    if let (Some(fetched), false) = (&fetched, arguments.json) {
+        let Fetched { remote, objects, bytes } = fetched;
+        let objects = show::transfer::objects(*objects);
+        output::note(&format!("note: {objects} fetched from `{remote}` ({})", HumanBytes(*bytes)));
+    }
+    let exit = match summary.interrupted {
+        Some(signal) => Exit::Interrupted { signal: signal.number() },
+        None if summary.is_success() => Exit::Done,
+        None => Exit::NotDone,
+    };
+    show_summary(arguments, &summary, fetched.as_ref());
+    Ok(exit)
+}
+
+fn has_lost_dependencies(summary: &Summary) -> bool {
+    let is_lost = |outcome: &Outcome| {
+        matches!(outcome, Outcome::Failed(failure)
+            if matches!(**failure, StageFailure::AwayLost { .. }))
+    };
+    summary.outcomes.iter().any(|(_, outcome)| is_lost(outcome))
 }
 
 fn execute(
@@ -172,7 +204,7 @@ fn execute(
     loaded: &Loaded,
     planned: Planned,
     supply: &Supply<'_>,
-) -> Result<Exit, Report> {
+) -> Result<Summary, Report> {
     let jobs = arguments.jobs.or(project.config.core.jobs);
     let jobs = jobs.or_else(|| std::thread::available_parallelism().ok());
     let on_failure = if arguments.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop };
@@ -194,22 +226,12 @@ fn execute(
             progress.show(&event);
         }
     })?;
-    if let (Some((name, objects, bytes)), false) = (supply.fetched(), arguments.json) {
-        let objects = show::transfer::objects(objects);
-        output::note(&format!("note: {objects} fetched from `{name}` ({})", HumanBytes(bytes)));
-    }
-    let exit = match summary.interrupted {
-        Some(signal) => Exit::Interrupted { signal: signal.number() },
-        None if summary.is_success() => Exit::Done,
-        None => Exit::NotDone,
-    };
-    show_summary(arguments, &summary);
-    Ok(exit)
+    Ok(summary)
 }
 
-fn show_summary(arguments: &Arguments, summary: &Summary) {
+fn show_summary(arguments: &Arguments, summary: &Summary, fetched: Option<&Fetched>) {
     if arguments.json {
-        output::json_line(&summary_json(summary));
+        output::json_line(&summary_json(summary, fetched));
     } else {
         output::data(&format!("{}\n", counts(summary)));
     }
@@ -221,6 +243,7 @@ fn tally(summary: &Summary) -> Vec<(&'static str, usize)> {
         "ran",
         "restored",
         words::UNCHANGED_RUN_CACHE,
+        words::UNCHANGED_REMOTE,
         words::UNCHANGED,
         "failed",
         "stopped",
@@ -289,11 +312,21 @@ fn event_json(event: &Event<'_>, with_output: bool) -> Option<serde_json::Value>
                         value["traceback"] = json!(traceback);
                     }
                 }
+                Outcome::Restored { fetched: Some(fetched) }
+                | Outcome::FromRunCache { fetched: Some(fetched) } => {
+                    value["fetched"] = fetched_json(fetched);
+                }
                 _ => {}
             }
             value
         }
     })
+}
+
+/// What came from a remote.
+fn fetched_json(fetched: &Fetched) -> serde_json::Value {
+    let Fetched { remote, objects, bytes } = fetched;
+    json!({ "remote": remote, "objects": objects, "bytes": bytes })
 }
 
 /// What is left of a run; the seconds are missing where nothing is known.
@@ -306,16 +339,20 @@ fn remaining_json(remaining: &Remaining) -> serde_json::Value {
     value
 }
 
-fn summary_json(summary: &Summary) -> serde_json::Value {
+fn summary_json(summary: &Summary, fetched: Option<&Fetched>) -> serde_json::Value {
     let outcomes = summary
         .outcomes
         .iter()
         .map(|(stage, outcome)| json!({ "stage": stage, "outcome": outcome.word() }));
-    json!({
+    let mut value = json!({
         "schema_version": 1,
         "event": "summary",
         "success": summary.is_success(),
         "seconds": summary.elapsed.as_secs_f64(),
         "stages": outcomes.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(fetched) = fetched {
+        value["fetched"] = fetched_json(fetched);
+    }
+    value
 }

@@ -1,5 +1,7 @@
 //! `pivot status`: what a run would do.
 
+use pivot_exec::Request;
+
 use crate::commands::remote_status;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -34,9 +36,11 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let loaded = project::load(global, &project, &[])?;
     let reach = pivot_exec::Reach::WithUpstream;
     let selected = pivot_exec::select(&loaded.pipeline, &arguments.stages, reach)?;
+    let named = project::named(&loaded, &arguments.stages)?;
+    let request = Request { selected: &selected, named: &named, is_forced: &|_| false };
     // As `pivot run` would decide, so the same remote is asked.
     let supply = pivot_exec::Supply::new(&project, pivot_exec::Pull::Auto)?;
-    let planned = pivot_exec::make_plan_with(&project, &loaded, &selected, &|_| false, &supply)
+    let planned = pivot_exec::make_plan_with(&project, &loaded, &request, &supply)
         .map_err(|error| project::plan_report(error, &loaded))?;
     project::warn_of(&supply.take_notices());
     project::warn_of_unusable_locks(&loaded, &planned);

@@ -12,6 +12,7 @@ use crate::show::explain;
 pub(crate) fn sentence(plan: &StagePlan) -> String {
     match plan.decision {
         Decision::Keep => words::UNCHANGED.to_owned(),
+        Decision::Leave => words::UNCHANGED_REMOTE.to_owned(),
         Decision::FromRunCache(_) => words::UNCHANGED_RUN_CACHE.to_owned(),
         _ => list(&plan.causes),
     }

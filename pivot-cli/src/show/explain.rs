@@ -21,7 +21,7 @@ pub(crate) fn status(decision: &Decision) -> &'static str {
         Decision::Run => "WILL RUN",
         Decision::MayRun => "MAY RUN",
         Decision::FromRunCache(_) | Decision::Restore(_) => "WILL RESTORE",
-        Decision::Keep => "UNCHANGED",
+        Decision::Leave | Decision::Keep => "UNCHANGED",
     }
 }
 

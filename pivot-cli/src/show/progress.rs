@@ -92,12 +92,16 @@ impl Progress {
             Outcome::Ran { elapsed } => {
                 self.note(&format!("done  {stage} in {}", seconds(*elapsed)));
             }
-            Outcome::Unchanged | Outcome::NotStarted => {}
+            Outcome::Unchanged | Outcome::Away | Outcome::NotStarted => {}
             Outcome::Stopped => self.note(&format!("stop  {stage}")),
-            Outcome::Restored => {
-                self.note(&format!("done  {stage}: outputs restored from the cache"))
+            Outcome::Restored { fetched } => {
+                let from = match fetched {
+                    Some(fetched) => format!("`{}`", fetched.remote),
+                    None => "the cache".to_owned(),
+                };
+                self.note(&format!("done  {stage}: outputs restored from {from}"));
             }
-            Outcome::FromRunCache => {
+            Outcome::FromRunCache { .. } => {
                 self.note(&format!("done  {stage}: {}", words::UNCHANGED_RUN_CACHE));
             }
             Outcome::Blocked { upstream } => {
