@@ -324,11 +324,14 @@ impl Config {
             return Ok(Self::default());
         }
         // It refuses what the other parser passes over, such as tags.
-        YamlText::parse(CONFIG_FILE, text.to_owned())?;
+        let written = YamlText::parse(CONFIG_FILE, text.to_owned())?;
         serde_saphyr::from_str(text).map_err(|error| {
             let position = error.location().map(|at| (at.line(), at.column()));
-            let (path, message) = (path.to_owned(), first_line(&error.to_string()));
-            ConfigError::Content { path, position, message }
+            let mut message = in_plain_words(&first_line(&error.to_string()));
+            if let Some(key) = position.and_then(|(line, column)| written.key_at(line, column)) {
+                message = format!("`{key}`: {message}");
+            }
+            ConfigError::Content { path: path.to_owned(), position, message }
         })
     }
 }
@@ -340,6 +343,19 @@ fn first_line(text: &str) -> String {
     match line.split_once(": ") {
         Some((place, rest)) if place.starts_with("line ") => rest.to_owned(),
         _ => line.to_owned(),
+    }
+}
+
+/// Where the parser speaks of what it is made of.
+fn in_plain_words(message: &str) -> String {
+    match message {
+        "invalid boolean" => "write true or false".to_owned(),
+        "expected mapping start" => "a mapping is expected here".to_owned(),
+        "expected string scalar" => "a text is expected here".to_owned(),
+        other => match other.strip_prefix("unknown variant ") {
+            Some(rest) => format!("it cannot be {rest}"),
+            None => other.to_owned(),
+        },
     }
 }
 

@@ -84,8 +84,15 @@ pub fn send(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Shared {
     let (outs, passed_over) = to_send(project, &locked.outs);
+    for out in &outs {
+        if out.is_in_place_only {
+            // If that fails, the object is missing and will be told so.
+            let _ = project.workspace().store(&project.cache, &out.out.artifact.path);
+        }
+    }
+    let outs = outs.into_iter().map(|out| out.out);
     let (here, absent): (Vec<&LockedOut>, Vec<&LockedOut>) =
-        outs.into_iter().partition(|out| project.cache.holds(&out.artifact.content));
+        outs.partition(|out| project.cache.holds(&out.artifact.content));
     let mut summary =
         pivot_remote::push_contents(&project.cache, remote, &contents(&here), progress);
     let (there, trouble) = present(remote, &absent);
@@ -140,7 +147,7 @@ pub fn bring(
     Shared { summary, failed, passed_over, ..Shared::default() }
 }
 
-/// What [`send`] would do.
+/// What [`send`] would do. Nothing is stored or sent.
 ///
 /// # Errors
 /// When the remote cannot be asked.
@@ -151,18 +158,19 @@ pub fn would_send(
 ) -> Result<Outlook, RemoteError> {
     let (outs, passed_over) = to_send(project, &locked.outs);
     let mut outlook = Outlook { passed_over, ..Outlook::default() };
-    let parts: Vec<_> = outs.iter().map(|out| parts(project, &out.artifact.content)).collect();
+    let parts: Vec<_> =
+        outs.iter().map(|sent| parts(project, &sent.out.artifact.content)).collect();
     let mut ids: Vec<ObjectId> = parts.iter().flatten().map(|(id, _)| *id).collect();
     ids.sort_unstable();
     ids.dedup();
     let there: HashSet<ObjectId> = remote.present(&ids)?.into_iter().collect();
     let mut counted = HashSet::new();
-    for (out, parts) in outs.into_iter().zip(parts) {
+    for (ToSend { out, is_in_place_only }, parts) in outs.into_iter().zip(parts) {
         let lacking: Vec<_> = parts.iter().filter(|(id, _)| !there.contains(id)).collect();
         if lacking.is_empty() {
             continue;
         }
-        if !project.cache.holds(&out.artifact.content) {
+        if !is_in_place_only && !project.cache.holds(&out.artifact.content) {
             outlook.missing.push(out.clone());
             continue;
         }
@@ -208,23 +216,26 @@ fn place_of(out: &LockedOut) -> (String, String) {
     (out.stage.clone(), out.artifact.path.clone())
 }
 
-/// The outputs that a cache keeps; one that is gone from it is stored again if it is in its place.
-fn to_send<'o>(project: &OpenProject, outs: &'o [LockedOut]) -> (Vec<&'o LockedOut>, PassedOver) {
+/// An output that is meant to be sent.
+struct ToSend<'o> {
+    out: &'o LockedOut,
+    /// It is gone from the cache, and can be stored again from its place.
+    is_in_place_only: bool,
+}
+
+/// The outputs that a cache keeps.
+fn to_send<'o>(project: &OpenProject, outs: &'o [LockedOut]) -> (Vec<ToSend<'o>>, PassedOver) {
     let workspace = project.workspace();
     let (mut kept, mut passed_over) = (Vec::new(), Vec::new());
     for out in outs {
         let (path, content) = (&out.artifact.path, out.artifact.content);
         let is_in_place = || workspace.content(path).ok().flatten() == Some(content);
         if project.cache.holds(&content) {
-            kept.push(out);
+            kept.push(ToSend { out, is_in_place_only: false });
         } else if out.is_uncached || (!out.is_declared && is_in_place()) {
             passed_over.push(place_of(out));
         } else {
-            if is_in_place() {
-                // If that fails, the object is missing and will be told so.
-                let _ = workspace.store(&project.cache, path);
-            }
-            kept.push(out);
+            kept.push(ToSend { out, is_in_place_only: is_in_place() });
         }
     }
     (kept, passed_over)

@@ -154,7 +154,7 @@ impl DirectoryRemote {
             }
             other => other,
         }
-        .map_err(failed("create a file in", &tmp))
+        .map_err(|error| failed("create a file in", &tmp)(without_path(error)))
     }
 
     /// Removes what was left half-written long ago. Trouble is no concern of a transfer's.
@@ -299,6 +299,15 @@ fn copy_hashing(
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The names of temporary files are random: with them, no two failures would be the same.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((problem, _)) => io::Error::new(error.kind(), problem),
+        None => error,
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RemoteError {

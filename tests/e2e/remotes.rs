@@ -147,10 +147,13 @@ fn an_unknown_setting_of_a_remote_is_refused_with_its_place() {
     for (text, says) in [
         ("origin:\n    url: s3://b\n    adressing_style: path\n", "adressing_style"),
         ("origin:\n    url: s3://b\n    addressing_style: host\n", "host"),
-        ("origin:\n    url: s3://b\n    anonymous: perhaps\n", "boolean"),
+        (
+            "origin:\n    url: s3://b\n    anonymous: perhaps\n",
+            "`remotes.origin.anonymous`: write true or false",
+        ),
     ] {
         let project = empty().file(CONFIG, &format!("remotes:\n  {text}default_remote: origin\n"));
-        project.pivot("push").exits(1).says(".pivot/config.yaml:").says(says);
+        project.pivot("push").exits(1).says(".pivot/config.yaml:4:").says(says);
     }
     let text = "remotes:\n  disk: {url: /mnt/x, region: eu}\ndefault_remote: disk\n";
     let project = empty().file(CONFIG, text);

@@ -149,6 +149,27 @@ fn a_dry_run_transfers_nothing() {
 }
 
 #[test]
+fn a_dry_run_stores_nothing() {
+    let project = ran_project();
+    project.remove(".pivot/cache");
+    project.pivot("push -n").succeeds().says("3 objects would be sent");
+    assert_eq!(objects(&project, ".pivot/cache"), 0);
+    // What is gone from the cache is stored again when it is sent.
+    project.pivot("push").succeeds().says("4 objects sent (99 B)");
+    assert_eq!(objects(&project, ".pivot/cache"), 4);
+}
+
+#[test]
+fn one_reason_for_all_is_told_once() {
+    let project = ran_project();
+    project.write("remote", "no directory");
+    let ended = project.pivot("push").exits(1);
+    ended.says("FAIL  all 4 outputs: cannot create a file in").says("Not a directory");
+    let failed = &project.pivot("push --json").exits(1).json()["failed"];
+    assert_eq!(failed.as_array().unwrap().len(), 4, "{failed}");
+}
+
+#[test]
 fn json_tells_it_all() {
     let project = ran_project();
     let pushed = project.pivot("push --json").succeeds().json();

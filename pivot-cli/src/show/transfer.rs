@@ -82,10 +82,19 @@ impl TransferProgress {
     }
 }
 
-/// Names each output that failed, and why, on standard error.
+/// Names each output that failed, and why, on standard error; where nothing went well, and all for
+/// one reason, that is told once.
 pub(crate) fn tell_failures(shared: &Shared) {
     let failed = &shared.summary.failed;
-    for out in &shared.failed {
+    let reason = common_reason(shared);
+    if let Some(reason) = &reason {
+        let outputs = match shared.failed.as_slice() {
+            [out] => format!("{}: {}", out.stage, out.path),
+            outs => format!("all {} outputs", outs.len()),
+        };
+        output::note(&format!("FAIL  {outputs}: {reason}"));
+    }
+    for out in shared.failed.iter().filter(|_| reason.is_none()) {
         for (number, cause) in out.causes.iter().enumerate() {
             if number == 3 && out.causes.len() > 4 {
                 let more = out.causes.len() - number;
@@ -119,6 +128,28 @@ pub(crate) fn tell_failures(shared: &Shared) {
     } else if let Some(hint) = failed.iter().find_map(|(_, error)| remote_hint(error)) {
         output::note(&format!("hint: {hint}"));
     }
+}
+
+/// Why nothing could be transferred at all, if it is the remote and the same for all objects.
+fn common_reason(shared: &Shared) -> Option<String> {
+    let summary = &shared.summary;
+    if summary.moved > 0 || summary.already_there > 0 || summary.failed.len() < 2 {
+        return None;
+    }
+    let mut common = None;
+    for (id, error) in &summary.failed {
+        let reason = match error {
+            RemoteError::Incomplete { .. } => continue,
+            RemoteError::Request { .. } | RemoteError::Setup { .. } | RemoteError::Io { .. } => {
+                with_causes(error).replace(&format!("object {id}"), "objects")
+            }
+            _ => return None,
+        };
+        if common.get_or_insert_with(|| reason.clone()) != &reason {
+            return None;
+        }
+    }
+    common
 }
 
 /// What can be done about a remote that does not do what it is asked.

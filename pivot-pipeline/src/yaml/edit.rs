@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, StructureStyle, options};
 
-use super::Document;
 use super::write::{INDENT, flow, inline, lines};
+use super::{Content, Document, Mark};
 use crate::error::{PipelineError, Problem};
 use crate::value::{Map, Value};
 
@@ -64,6 +64,28 @@ impl YamlText {
     /// What the text says: a mapping.
     pub fn value(&self) -> &Value {
         &self.value
+    }
+
+    /// The key, such as `core.jobs`, that `line` and `column` belong to, both counted from 1.
+    pub fn key_at(&self, line: u64, column: u64) -> Option<String> {
+        let document = Document::parse(&self.file, self.text.as_bytes()).ok()?;
+        let is_before =
+            |mark: &Mark| (u64::from(mark.line), u64::from(mark.column)) <= (line, column);
+        let (mut node, mut path) = (&document.root, Vec::new());
+        loop {
+            match &node.content {
+                Content::Map(entries) => {
+                    let Some(entry) = entries.iter().rev().find(|e| is_before(&e.key.mark)) else {
+                        break;
+                    };
+                    path.push(entry.key.text());
+                    node = &entry.value;
+                }
+                // The key of the list says enough.
+                Content::List(_) | Content::Scalar(_) => break,
+            }
+        }
+        (!path.is_empty()).then(|| path.join("."))
     }
 
     /// Gives the key at the end of `path` this value, and makes the mappings around it.
@@ -564,6 +586,24 @@ mod tests {
         }
         let mut file = YamlText::parse("config.yaml", "a: [1]\n".to_owned()).unwrap();
         assert!(file.set(&["a", "b"], &Value::Int(7)).is_err());
+    }
+
+    #[test]
+    fn a_place_belongs_to_the_innermost_key() {
+        let text = "core:\n  jobs: 2\nremotes:\n  a: {url: s3://b, anonymous: x}\n  b: [1]\n";
+        let file = YamlText::parse("config.yaml", text.to_owned()).unwrap();
+        for (line, column, key) in [
+            (1, 1, "core"),
+            (2, 9, "core.jobs"),
+            (4, 6, "remotes.a"),
+            (4, 22, "remotes.a.anonymous"),
+            (4, 33, "remotes.a.anonymous"),
+            (5, 8, "remotes.b"),
+            (9, 9, "remotes.b"),
+        ] {
+            assert_eq!(file.key_at(line, column).as_deref(), Some(key), "{line}:{column}");
+        }
+        assert_eq!(YamlText::parse("c", String::new()).unwrap().key_at(1, 1), None);
     }
 
     #[test]
