@@ -72,18 +72,11 @@ impl YamlText {
         let is_before =
             |mark: &Mark| (u64::from(mark.line), u64::from(mark.column)) <= (line, column);
         let (mut node, mut path) = (&document.root, Vec::new());
-        loop {
-            match &node.content {
-                Content::Map(entries) => {
-                    let Some(entry) = entries.iter().rev().find(|e| is_before(&e.key.mark)) else {
-                        break;
-                    };
-                    path.push(entry.key.text());
-                    node = &entry.value;
-                }
-                // The key of the list says enough.
-                Content::List(_) | Content::Scalar(_) => break,
-            }
+        // Of a list, its own key says enough.
+        while let Content::Map(entries) = &node.content {
+            let Some(entry) = entries.iter().rev().find(|e| is_before(&e.key.mark)) else { break };
+            path.push(entry.key.text());
+            node = &entry.value;
         }
         (!path.is_empty()).then(|| path.join("."))
     }
