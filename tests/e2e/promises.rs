@@ -7,6 +7,7 @@ use crate::support::repository;
 /// The text of the file that holds the tests of `module`.
 fn source(module: &str) -> String {
     let path = match module.split_once('/') {
+        Some((package, file)) if file.starts_with("src/") => format!("{package}/{file}.rs"),
         Some((package, file)) => format!("{package}/tests/{file}.rs"),
         None if module == "fuzz" => "tests/fuzz/targets.rs".to_owned(),
         None => format!("tests/e2e/{module}.rs"),

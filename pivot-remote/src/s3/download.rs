@@ -33,15 +33,17 @@ impl Engine {
         Ok(Transfer::Moved { size_bytes })
     }
 
-    /// Whether the bytes on the other side have the hash of their name.
-    pub(super) async fn is_sound(&self, id: ObjectId) -> Result<bool, RemoteError> {
+    /// How many bytes are on the other side, if they have the hash of their name.
+    pub(super) async fn sound_size(&self, id: ObjectId) -> Result<Option<u64>, RemoteError> {
         let mut hasher = Xxh64::new(0);
+        let mut size_bytes = 0;
         let mut hash = |bytes: &[u8]| {
             hasher.update(bytes);
+            size_bytes += bytes.len() as u64;
             Ok(())
         };
         self.read_object(id, &mut hash).await?;
-        Ok(ObjectId::from_u64(hasher.digest()) == id)
+        Ok((ObjectId::from_u64(hasher.digest()) == id).then_some(size_bytes))
     }
 
     async fn read_object(

@@ -61,9 +61,14 @@ impl Failure {
         Self { text, may_pass: true, is_throttle: true, ..Self::new("") }
     }
 
-    /// An answer that cannot be read to its end.
+    /// A page of a listing without its end.
     pub(crate) fn cut_off() -> Self {
-        Self { may_pass: true, ..Self::new("the server's answer broke off") }
+        Self { may_pass: true, ..Self::new("the server's listing has no end") }
+    }
+
+    /// An answer that would fill the memory.
+    pub(crate) fn too_long(max_bytes: usize) -> Self {
+        Self::new(format!("the server's answer is longer than {} MiB", max_bytes >> 20))
     }
 
     /// An answer that is a refusal.

@@ -1,12 +1,102 @@
-//! Listings, freed of what is not ours before anything else looks at them.
+//! Listings, page by page, freed of what is not ours before anything else looks at them.
 //!
 //! A bucket may hold anything: keys with `..`, with empty parts, with newlines. The library takes a
 //! listing for broken that has one key that it cannot make a path of, so those are cut out here.
+//! It also follows a listing for as long as the server says that there is more.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use object_store::ObjectMeta;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::Path as Key;
 
-use super::failure::between;
+use super::engine::Engine;
+use super::failure::{Failure, between};
 use crate::record::RecordKey;
+
+/// After so many pages in a row without anything new there will be nothing.
+const MAX_IDLE_PAGES: usize = 1000;
+
+/// The pages of one listing.
+pub(super) struct Pages<'e> {
+    engine: &'e Engine,
+    /// With a slash at its end.
+    prefix: String,
+    after: Option<String>,
+    token: Option<String>,
+    /// Whether the server has told all that there is.
+    pub(super) is_over: bool,
+    count: usize,
+    /// The token that went with the last page whose number was a power of two.
+    milestone: Option<String>,
+}
+
+impl Pages<'_> {
+    /// The next page; `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or sends back to where the listing was before.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<ObjectMeta>>, Failure> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let options = PaginatedListOptions {
+            offset: self.after.clone(),
+            page_token: self.token.take(),
+            ..PaginatedListOptions::default()
+        };
+        let page = self.engine.store().list_paginated(Some(&self.prefix), options).await;
+        let page = page.map_err(|error| Failure::of(&error))?;
+        self.token = page.page_token;
+        self.is_over = self.token.is_none();
+        // Brent's way to notice a circle of any length without keeping every token.
+        if self.token.is_some() && self.token == self.milestone {
+            return Err(Failure::new("the server's listing goes round in a circle"));
+        }
+        self.count += 1;
+        if self.count.is_power_of_two() {
+            self.milestone = self.token.clone();
+        }
+        Ok(Some(page.result.objects))
+    }
+}
+
+impl Engine {
+    /// A listing of what lies in a folder of the remote, such as `files/ab`, behind a key.
+    pub(super) fn pages(&self, folder: &str, after: Option<Key>) -> Pages<'_> {
+        Pages {
+            engine: self,
+            prefix: format!("{}/", self.key(folder)),
+            after: after.map(|key| key.to_string()),
+            token: None,
+            is_over: false,
+            count: 0,
+            milestone: None,
+        }
+    }
+
+    /// All that keys in a folder mean, sorted.
+    pub(super) async fn list_all<T: Ord>(
+        &self,
+        folder: &str,
+        meaning: impl Fn(&Key) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut found = BTreeSet::new();
+        let mut idle_pages = 0;
+        let mut pages = self.pages(folder, None);
+        while let Some(page) = pages.next().await? {
+            let before = found.len();
+            found.extend(page.iter().filter_map(|meta| meaning(&meta.location)));
+            idle_pages = if found.len() == before { idle_pages + 1 } else { 0 };
+            if idle_pages >= MAX_IDLE_PAGES {
+                return Err(Failure::new("the server's listing does not end"));
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+}
 
 /// A page of a listing with only those entries whose keys may be objects or records.
 pub(super) fn without_foreign_keys(page: &Bytes) -> Bytes {

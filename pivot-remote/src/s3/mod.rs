@@ -20,8 +20,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
-use object_store::{CredentialProvider, ObjectStore};
+use futures_util::stream::{self, StreamExt};
+use object_store::CredentialProvider;
 use pivot_cache::{Cache, ObjectId};
 
 use crate::credentials::Env;
@@ -220,13 +220,8 @@ impl Remote for S3Remote {
 
     fn list(&self) -> Result<Vec<ObjectId>, RemoteError> {
         self.alone(async |engine| {
-            let listing = engine.store().list(Some(&engine.key("files")));
-            let ids = listing
-                .try_filter_map(|meta| std::future::ready(Ok(engine.id_of_key(&meta.location))));
-            let ids: Result<Vec<_>, _> = ids.try_collect().await;
-            let mut ids = ids.map_err(|error| Failure::of(&error).during("list objects"))?;
-            ids.sort_unstable();
-            Ok(ids)
+            let ids = engine.list_all("files", |key| engine.id_of_key(key)).await;
+            ids.map_err(|failure| failure.during("list objects"))
         })
     }
 
@@ -319,15 +314,9 @@ impl Remote for S3Remote {
 
     fn list_records(&self) -> Result<Vec<RecordKey>, RemoteError> {
         self.alone(async |engine| {
-            let listing = engine.store().list(Some(&engine.key("runs")));
-            let keys = listing.try_filter_map(|meta| {
-                let path = engine.path_of_key(&meta.location);
-                std::future::ready(Ok(path.and_then(RecordKey::of_path)))
-            });
-            let keys: Result<Vec<_>, _> = keys.try_collect().await;
-            let mut keys = keys.map_err(|error| Failure::of(&error).during("list records"))?;
-            keys.sort_unstable();
-            Ok(keys)
+            let meaning = |key: &_| engine.path_of_key(key).and_then(RecordKey::of_path);
+            let keys = engine.list_all("runs", meaning).await;
+            keys.map_err(|failure| failure.during("list records"))
         })
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 use pivot_cache::ObjectId;
 
 use super::engine::Engine;
@@ -14,9 +14,6 @@ use super::failure::Failure;
 
 /// So few objects are always asked for one by one.
 const FEW: usize = 32;
-
-/// How many keys are in a page of a listing.
-const PAGE: usize = 1000;
 
 /// What is known of an object on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,37 +73,30 @@ impl Engine {
     /// Lists one prefix as far as it is worth it, and asks for the rest.
     async fn list_for(&self, ids: &[ObjectId]) -> Result<Vec<(ObjectId, Presence)>, Failure> {
         let (first, last) = (ids[0], ids[ids.len() - 1]);
-        let prefix = self.key(&format!("files/{:02x}", fan_out(first)));
         let before = first.as_u64().checked_sub(1).map(ObjectId::from_u64);
         let before = before.filter(|before| fan_out(*before) == fan_out(first));
-        let mut listing = match before {
-            Some(before) => self.store().list_with_offset(Some(&prefix), &self.object_key(before)),
-            None => self.store().list(Some(&prefix)),
-        };
+        let folder = format!("files/{:02x}", fan_out(first));
+        let mut pages = self.pages(&folder, before.map(|before| self.object_key(before)));
         let mut sizes = HashMap::new();
         let mut decided_to = None;
-        let mut is_whole = true;
-        for count in 1.. {
-            let meta = match listing.next().await {
-                None => break,
-                Some(Ok(meta)) => meta,
-                Some(Err(error)) => match Failure::of(&error) {
-                    failure if failure.status.is_some_and(|s| matches!(s, 403 | 404 | 501)) => {
-                        is_whole = false;
-                        break;
-                    }
-                    failure => return Err(failure),
-                },
+        // A page costs what a question costs.
+        for _ in 0..ids.len() {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(failure) if failure.status.is_some_and(|s| matches!(s, 403 | 404 | 501)) => {
+                    break;
+                }
+                Err(failure) => return Err(failure),
             };
-            if let Some(id) = self.id_of_key(&meta.location) {
-                sizes.insert(id, meta.size);
-                decided_to = decided_to.max(Some(id));
+            for meta in page {
+                let id = self.id_of_key(&meta.location);
+                if let Some(id) = id.filter(|id| fan_out(*id) == fan_out(first)) {
+                    sizes.insert(id, meta.size);
+                    decided_to = decided_to.max(Some(id));
+                }
             }
             if decided_to >= Some(last) {
-                break;
-            }
-            if count >= ids.len() * PAGE {
-                is_whole = false;
                 break;
             }
         }
@@ -114,7 +104,7 @@ impl Engine {
         for &id in ids {
             let presence = match sizes.get(&id) {
                 Some(size) => Presence::There(*size),
-                None if is_whole || decided_to >= Some(id) => Presence::Absent,
+                None if pages.is_over || decided_to >= Some(id) => Presence::Absent,
                 None => self.ask_for(id).await?,
             };
             answers.push((id, presence));

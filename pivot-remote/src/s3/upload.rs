@@ -40,13 +40,19 @@ impl Engine {
         let mut mode = PutMode::Create;
         match presence {
             Presence::There(there) if there == size_bytes => return Ok(Transfer::AlreadyThere),
-            Presence::There(_) if self.is_sound(id).await? => {
-                // Either ours is damaged or two contents share a hash.
-                cache.verify(&Content::file(id, size_bytes))?;
-                return Err(RemoteError::Collision { id });
-            }
-            // What is there is damaged, so that writing over it heals it.
-            Presence::There(_) => mode = PutMode::Overwrite,
+            Presence::There(_) => match self.sound_size(id).await {
+                // The server told a wrong size.
+                Ok(Some(there)) if there == size_bytes => return Ok(Transfer::AlreadyThere),
+                Ok(Some(_)) => {
+                    // Either ours is damaged or two contents share a hash.
+                    cache.verify(&Content::file(id, size_bytes))?;
+                    return Err(RemoteError::Collision { id });
+                }
+                // What is there is damaged, so that writing over it heals it.
+                Ok(None) => mode = PutMode::Overwrite,
+                Err(RemoteError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            },
             Presence::Absent | Presence::Unknown => {}
         }
         let mut object = cache.open_object(id)?;
@@ -165,8 +171,15 @@ impl Engine {
         if ObjectId::from_u64(hasher.digest()) != id {
             return Err(damaged(cache, id, size_bytes));
         }
-        upload.complete().await.map_err(failed)?;
-        Ok(())
+        let completed = upload.complete().await.map_err(failed);
+        match completed {
+            Ok(_) => Ok(()),
+            // The answer may have been lost, after which nobody knows of such an upload.
+            Err(error) => match self.ask_for(id).await {
+                Ok(Presence::There(there)) if there == size_bytes => Ok(()),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Writes something small over what is there.

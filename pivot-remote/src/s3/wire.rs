@@ -32,6 +32,9 @@ const MAX_DELAY: Duration = Duration::from_secs(20);
 /// The largest answer that is read whole: a page of a listing has 1,000 keys of up to 1 KiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
+/// Such an answer is there after this time, however little of it comes at a time.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
+
 /// Sends requests for the library.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
@@ -100,7 +103,7 @@ impl Wire {
     pub(crate) async fn ask(&self, request: HttpRequest) -> Result<(StatusCode, Bytes), Failure> {
         let (response, _permit) = self.persistently(request, true).await?;
         let (parts, body) = response.into_parts();
-        Ok((parts.status, read_limited(body).await?))
+        Ok((parts.status, self.read_whole(body).await?))
     }
 
     /// Sends a request until the answer is no failure that may pass.
@@ -109,10 +112,19 @@ impl Wire {
         request: HttpRequest,
         takes_refusals: bool,
     ) -> Result<(http::Response<reqwest::Body>, Permit), Failure> {
+        let is_listing = request.method() == Method::GET
+            && request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         let mut attempt = 0;
         loop {
             let permit = self.pace.acquire().await;
-            let failure = match self.once(request.clone()).await {
+            let answer = match self.once(request.clone()).await {
+                // The library gives up on a page that breaks off.
+                Ok(response) if is_listing && response.status().is_success() => {
+                    self.page(response).await
+                }
+                other => other,
+            };
+            let failure = match answer {
                 Ok(response) if response.status().is_success() => {
                     permit.succeeded();
                     return Ok((response, permit));
@@ -125,7 +137,7 @@ impl Wire {
                             | StatusCode::NOT_FOUND
                             | StatusCode::PRECONDITION_FAILED
                     );
-                    let body = read_limited(body).await.unwrap_or_default();
+                    let body = self.read_whole(body).await.unwrap_or_default();
                     let text = String::from_utf8_lossy(&body);
                     let region = parts.headers.get("x-amz-bucket-region");
                     let region = region.and_then(|region| region.to_str().ok());
@@ -174,27 +186,54 @@ impl Wire {
             }
         }
     }
+
+    /// Reads a page of a listing whole and takes out what is not ours.
+    async fn page(
+        &self,
+        response: http::Response<reqwest::Body>,
+    ) -> Result<http::Response<reqwest::Body>, Failure> {
+        let (parts, body) = response.into_parts();
+        let page = self.read_whole(body).await?;
+        if !page.trim_ascii_end().ends_with(b"</ListBucketResult>") {
+            return Err(Failure::cut_off());
+        }
+        Ok(http::Response::from_parts(parts, without_foreign_keys(&page).into()))
+    }
+
+    /// Reads an answer that is not an object's bytes.
+    async fn read_whole(&self, mut body: reqwest::Body) -> Result<Bytes, Failure> {
+        let end = Instant::now() + MAX_ANSWER_TIME;
+        let mut bytes = Vec::new();
+        loop {
+            let patience = end.min(Instant::now() + self.stall_timeout);
+            match tokio::time::timeout_at(patience, body.frame()).await {
+                Ok(None) => return Ok(bytes.into()),
+                Ok(Some(Ok(frame))) => {
+                    bytes.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                }
+                Ok(Some(Err(error))) => return Err(Failure::network(error)),
+                Err(_) => return Err(Failure::stalled(self.stall_timeout)),
+            }
+            if bytes.len() > MAX_ANSWER_BYTES {
+                return Err(Failure::too_long(MAX_ANSWER_BYTES));
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl HttpService for Wire {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let is_listing = request.method() == Method::GET
-            && request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         let (response, permit) = self.persistently(request, false).await?;
         let (parts, body) = response.into_parts();
-        let body = if is_listing && parts.status.is_success() {
-            HttpResponseBody::from(without_foreign_keys(&read_limited(body).await?))
-        } else {
-            HttpResponseBody::new(Received {
-                body,
-                stall_timeout: self.stall_timeout,
-                patience: Box::pin(tokio::time::sleep(self.stall_timeout)),
-                moved: Arc::clone(&self.moved),
-                permit: Some(permit),
-            })
+        let body = Received {
+            body,
+            stall_timeout: self.stall_timeout,
+            patience: Box::pin(tokio::time::sleep(self.stall_timeout)),
+            moved: Arc::clone(&self.moved),
+            permit: Some(permit),
         };
-        Ok(HttpResponse::from_parts(parts, body))
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
     }
 }
 
@@ -205,14 +244,6 @@ pub(crate) struct Connector(pub(crate) Wire);
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
-    }
-}
-
-async fn read_limited(body: reqwest::Body) -> Result<Bytes, Failure> {
-    let limited = http_body_util::Limited::new(body, MAX_ANSWER_BYTES);
-    match tokio::time::timeout(Duration::from_secs(60), limited.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) | Err(_) => Err(Failure::cut_off()),
     }
 }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod independent;
 mod keys;
+mod listings;
 mod server;
 mod services;
 mod urls;

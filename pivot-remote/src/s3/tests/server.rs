@@ -31,7 +31,8 @@ type Body = BoxBody<Bytes, io::Error>;
 /// How the server misbehaves when a rule fits a request.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// Answers with this status and text, without doing anything.
+    /// Answers with this status and text, without doing anything. `{count}` is another number in
+    /// each answer.
     Answer(u16, String),
     /// Closes the connection without doing anything.
     Reset,
@@ -110,9 +111,10 @@ impl Server {
         self.script.lock().unwrap().log.clear();
     }
 
-    /// Behaves again.
-    pub(super) fn forget_rules(&self) {
-        self.script.lock().unwrap().rules.clear();
+    /// Behaves again; says how many faults did not come to pass.
+    pub(super) fn forget_rules(&self) -> usize {
+        let rules = std::mem::take(&mut self.script.lock().unwrap().rules);
+        rules.iter().map(|rule| rule.times).sum()
     }
 
     /// Options that do not wait for long before they try again.
@@ -173,16 +175,17 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, io::Error> {
     let line = format!("{} {}", request.method(), request.uri());
-    let fault = {
+    let (fault, count) = {
         let mut script = script.lock().unwrap();
         script.log.push(line.clone());
         let fits = |rule: &&mut Rule| {
             rule.times > 0 && rule.method == *request.method() && line.contains(&rule.part)
         };
-        script.rules.iter_mut().find(fits).map(|rule| {
+        let fault = script.rules.iter_mut().find(fits).map(|rule| {
             rule.times -= 1;
             rule.fault.clone()
-        })
+        });
+        (fault, script.log.len())
     };
     match fault {
         Some(Fault::Reset) => return Err(io::Error::other("reset")),
@@ -190,7 +193,8 @@ async fn answer(
         Some(Fault::Answer(status, text)) => {
             // As real servers do, the whole request is read before the answer.
             let _ = request.into_body().collect().await;
-            let mut response = Response::new(whole(text.into()));
+            let mut response =
+                Response::new(whole(text.replace("{count}", &count.to_string()).into()));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             return Ok(response);
         }
