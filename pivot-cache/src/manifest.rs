@@ -146,6 +146,28 @@ impl DirectoryManifest {
         })
     }
 
+    /// What lies at `path` below the directory: a file, or a directory of its own. `None` for
+    /// nothing and for links, whose content lies elsewhere.
+    pub fn part(&self, path: &Path) -> Option<Content> {
+        let mut inner = Vec::new();
+        for entry in &self.entries {
+            let Ok(rest) = entry.path.strip_prefix(path) else { continue };
+            match &entry.kind {
+                EntryKind::File { id, size_bytes, executable } if rest.as_os_str().is_empty() => {
+                    let (id, size_bytes) = (*id, *size_bytes);
+                    let kind = ContentKind::File { executable: *executable };
+                    return Some(Content { id, size_bytes, kind });
+                }
+                EntryKind::Symlink { .. } if rest.as_os_str().is_empty() => return None,
+                EntryKind::EmptyDirectory if rest.as_os_str().is_empty() => {
+                    return Some(DirectoryManifest::new(Vec::new()).ok()?.content());
+                }
+                kind => inner.push(ManifestEntry { path: rest.to_owned(), kind: kind.clone() }),
+            }
+        }
+        (!inner.is_empty()).then(|| DirectoryManifest::new(inner).ok())?.map(|part| part.content())
+    }
+
     /// The identity of the directory that this manifest describes.
     pub fn content(&self) -> Content {
         self.content_of_text(&self.to_bytes())

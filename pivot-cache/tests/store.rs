@@ -382,6 +382,28 @@ fn deep_directories_are_no_problem() {
 }
 
 #[test]
+fn a_part_of_a_directory_is_what_lies_there() {
+    let t = Fixture::new();
+    t.file("d/a.txt", "a");
+    t.file("d/sub/deep/b.txt", "b");
+    t.file("d/sub/c.txt", "c");
+    t.file("d/sub.txt", "beside it");
+    t.dir("d/empty");
+    t.dir("d/sub/also/empty");
+    symlink("../a.txt", t.path("d/sub/link")).unwrap();
+    set_mode(&t.path("d/a.txt"), 0o755);
+    let content = t.cache.put(&t.path("d")).unwrap();
+    let manifest = t.cache.manifest(content.id).unwrap();
+    for path in ["a.txt", "sub", "sub/deep", "sub/deep/b.txt", "sub.txt", "empty", "sub/also"] {
+        let there = hash_artifact(&t.path("d").join(path)).unwrap();
+        assert_eq!(manifest.part(Path::new(path)), Some(there), "{path}");
+    }
+    for path in ["nothing", "su", "sub/link", "a.txt/x", "sub/link/x"] {
+        assert_eq!(manifest.part(Path::new(path)), None, "{path}");
+    }
+}
+
+#[test]
 fn a_manifest_is_an_object_like_any_other() {
     let t = Fixture::new();
     t.file("d/a", "1");

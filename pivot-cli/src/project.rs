@@ -235,11 +235,17 @@ pub(crate) fn plan_report(error: PlanError, loaded: &Loaded) -> Report {
     if missing.len() > lines.len() {
         lines.push(format!("  and {} more", missing.len() - lines.len()));
     }
+    let recorded = missing.iter().find_map(|dep| dep.recorded.as_deref());
     let written = missing.iter().any(|dep| loaded.pipeline.graph().writer_of(&dep.path).is_some());
-    let hint = if written {
-        "some of them are written by stages that were not selected: run without `-s`"
-    } else {
-        "add the file, or correct the path in the stage's dependencies"
+    let hint = match recorded {
+        _ if written => {
+            "some of them are written by stages that were not selected: run without `-s`".to_owned()
+        }
+        Some(path) => format!(
+            "`{path}` is tracked, and neither the cache nor a remote that could be asked has it: \
+             `pivot push {path}` where it is, or track it again"
+        ),
+        None => "add the file, or correct the path in the stage's dependencies".to_owned(),
     };
     let what = if missing.len() == 1 { "a dependency is" } else { "dependencies are" };
     Report::new(format!(

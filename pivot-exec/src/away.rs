@@ -54,7 +54,7 @@ pub(crate) fn leave(
             }
         }
     }
-    plan.away = away;
+    plan.away.extend(away);
 }
 
 /// How the selected stages read outputs.
@@ -66,12 +66,19 @@ struct Read<'p> {
 }
 
 impl<'p> Read<'p> {
-    fn by_stages(input: &PlanInput<'p>, plan: &Plan) -> Self {
+    fn by_stages(input: &PlanInput<'p>, plan: &'p Plan) -> Self {
         let (mut read, mut needed) = (HashSet::new(), HashSet::new());
         for reader in &plan.stages {
             let runs = reader.decision == Decision::Run;
             for dep in &input.stages[reader.task.index()].deps {
                 let path = dep.as_str();
+                if let Some((whole, _)) = plan.parts.get(path) {
+                    read.insert(whole.as_str());
+                    if runs {
+                        needed.insert(whole.as_str());
+                    }
+                    continue;
+                }
                 match input.graph.writer_of(path).map(|writer| &input.stages[writer.index()]) {
                     Some(writer) if writer.out(path).is_some() => {
                         read.insert(path);
@@ -79,8 +86,8 @@ impl<'p> Read<'p> {
                             needed.insert(path);
                         }
                     }
-                    // The hash of a part, or of a directory around outputs, is in no lock of
-                    // theirs: it takes the files to know it.
+                    // The hash of a directory around outputs is in no lock of theirs, nor is that of
+                    // a part whose manifest is not here: it takes the files to know it.
                     Some(writer) => needed.extend(writer.outs.iter().map(|out| out.path.as_str())),
                     None => needed.extend(input.graph.outputs_within(path).map(|(_, out)| out)),
                 }
@@ -96,7 +103,11 @@ impl<'p> Read<'p> {
 
 /// The outputs of a run that may stay on the remote, and where each is just now.
 #[derive(Debug, Default)]
-pub(crate) struct Away(HashMap<String, Mutex<Place>>);
+pub(crate) struct Away {
+    places: HashMap<String, Mutex<Place>>,
+    /// Dependencies that are parts of these.
+    parts: HashMap<String, (String, Content)>,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -123,25 +134,33 @@ impl Away {
             let place = content.map_or(Place::Here, Place::There);
             (path.clone(), Mutex::new(place))
         });
-        Self(places.collect())
+        Self { places: places.collect(), parts: plan.parts.clone() }
     }
 
     fn place(&self, path: &str) -> Option<MutexGuard<'_, Place>> {
-        let place = self.0.get(path)?;
+        let place = self.places.get(path)?;
         Some(place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What would be at `path` if the output were here.
+    /// What would be at `path` if all were here.
     pub(crate) fn content(&self, path: &str) -> Option<Content> {
-        match *self.place(path)? {
+        let part = self.parts.get(path);
+        match *self.place(part.map_or(path, |(whole, _)| whole))? {
             Place::Here => None,
-            Place::There(content) | Place::OnItsWay(content) => Some(content),
+            Place::There(content) | Place::OnItsWay(content) => {
+                Some(part.map_or(content, |(_, part)| *part))
+            }
         }
+    }
+
+    /// What has to be brought to have `path`.
+    pub(crate) fn whole<'p>(&'p self, path: &'p str) -> &'p str {
+        self.parts.get(path).map_or(path, |(whole, _)| whole)
     }
 
     /// Whether the output may be left, whatever its content is now.
     pub(crate) fn may_stay(&self, path: &str) -> bool {
-        self.0.contains_key(path)
+        self.places.contains_key(path)
     }
 
     /// Whose turn it is to bring the output.

@@ -352,9 +352,14 @@ fn in_plain_words(message: &str) -> String {
         "invalid boolean" => "write true or false".to_owned(),
         "expected mapping start" => "a mapping is expected here".to_owned(),
         "expected string scalar" => "a text is expected here".to_owned(),
-        other => match other.strip_prefix("unknown variant ") {
-            Some(rest) => format!("it cannot be {rest}"),
-            None => other.to_owned(),
+        other => match other.split_once(", expected ") {
+            Some((found, known)) if found.starts_with("unknown variant ") => {
+                format!("{} is not {known}", found.trim_start_matches("unknown variant "))
+            }
+            Some((found, known)) if found.starts_with("unknown field ") => {
+                format!("there is no such setting; expected {known}")
+            }
+            _ => other.to_owned(),
         },
     }
 }

@@ -1,7 +1,8 @@
 //! What lies on disk and in the cache when a run is planned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::Path;
 
 use pivot_cache::{Cache, CacheError, Content, State};
 use pivot_dag::TaskId;
@@ -9,11 +10,12 @@ use pivot_lock::{Artifact, Found, LockError};
 use rayon::prelude::*;
 use thiserror::Error;
 
+use crate::absent::Absent;
 use crate::away;
 use crate::extras::Extras;
 use crate::load::Loaded;
 use crate::locks::{SeenLock, lock_path, read_lock};
-use crate::plan::{Decision, Memory, MissingDep, Plan, PlanInput, StagePlan, plan};
+use crate::plan::{Decision, Memory, MissingDep, Plan, PlanInput, StagePlan, plan, writers};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
 use crate::settled::remember_settled;
@@ -33,6 +35,18 @@ impl Memory for CacheMemory<'_> {
     fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>> {
         run_cache::look_up(self.state, key)
     }
+
+    fn part(&self, directory: &Content, inner: &Path) -> Option<Content> {
+        part_in(self.cache, directory, inner)
+    }
+}
+
+/// What lies at `inner` below a directory, if the cache has its manifest.
+pub(crate) fn part_in(cache: &Cache, directory: &Content, inner: &Path) -> Option<Content> {
+    if !directory.is_directory() || !cache.contains(directory.id) {
+        return None;
+    }
+    cache.manifest(directory.id).ok()?.part(inner)
 }
 
 /// How often a plan asks the remote for records. Each answer may lead to the question for a stage
@@ -141,10 +155,19 @@ pub fn make_plan_with(
         .collect::<Result<_, CacheError>>()?;
 
     let extras = Extras::gather(project, loaded, &workspace, &locks);
-    let on_disk = |path: &str| contents[*numbers.get(path)?];
+    let graph = loaded.pipeline.graph();
+    let missing = paths.iter().zip(&contents);
+    let missing = missing.filter(|((_, is_dep), content)| *is_dep && content.is_none());
+    let mut missing: Vec<&str> = missing.map(|((path, _), _)| *path).collect();
+    if !missing.is_empty() {
+        let selected: HashSet<TaskId> = selected.iter().copied().collect();
+        missing.retain(|path| !writers(graph, path).any(|writer| selected.contains(&writer)));
+    }
+    let absent = Absent::look_for(project, loaded, &workspace, &missing, supply)?;
+    let on_disk = |path: &str| contents[*numbers.get(path)?].or_else(|| absent.content(path));
     let input = PlanInput {
         stages,
-        graph: loaded.pipeline.graph(),
+        graph,
         codes: &loaded.codes,
         params: &loaded.params,
         locks: &locks,
@@ -153,7 +176,14 @@ pub fn make_plan_with(
         is_forced,
         on_disk: &on_disk,
     };
-    let plan_with = |memory: &dyn Memory| plan(&input, memory).map_err(PlanError::MissingDeps);
+    let plan_with = |memory: &dyn Memory| {
+        plan(&input, memory).map_err(|mut missing| {
+            for dep in &mut missing {
+                dep.recorded = absent.lost(&dep.path).map(str::to_owned);
+            }
+            PlanError::MissingDeps(missing)
+        })
+    };
     let mut plan = plan_with(&CacheMemory { cache: &project.cache, state: &project.state })?;
     let would_run = |plan: &Plan| {
         let runs = |stage: &StagePlan| {
@@ -189,15 +219,18 @@ pub fn make_plan_with(
             away::leave(&input, &mut plan, named, &is_only_there);
         }
     }
+    absent.leave(&mut plan);
     if plan.is_idle() && selected.len() == stages.len() {
         let names = selected.iter().map(|task| stages[task.index()].name.as_str());
         let lock_paths: Vec<String> = names.map(lock_path).collect();
         let locks = lock_paths.iter().map(String::as_str).zip(lock_contents);
         let files = paths.iter().map(|(path, _)| *path).zip(contents.iter().copied());
         let is_known = |(path, content): (_, Option<Content>)| {
-            (content.is_some() || plan.away.contains_key(path)).then_some((path, content))
+            let is_away = || plan.away.contains_key(path) || plan.parts.contains_key(path);
+            (content.is_some() || is_away()).then_some((path, content))
         };
-        let all = locks.chain(files).map(is_known);
+        let of_absent = absent.locks().iter().map(|(path, content)| (path.as_str(), *content));
+        let all = locks.chain(of_absent).chain(files).map(is_known);
         let all = all.chain(extras.files().map(|(path, content)| Some((path, Some(content)))));
         if let Some(all) = all.collect::<Option<Vec<_>>>() {
             remember_settled(project, &workspace, loaded, &extras, &plan, all);

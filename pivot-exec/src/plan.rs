@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 
 use pivot_cache::Content;
 use pivot_dag::{Graph, TaskId};
@@ -69,9 +70,12 @@ pub struct StagePlan {
 pub struct Plan {
     /// One entry a stage.
     pub stages: Vec<StagePlan>,
-    /// Outputs, by their paths, that stay on the remote until a stage needs them here; without a
-    /// content those of stages of which it is not known yet whether they run.
+    /// Outputs and tracked data, by their paths, that stay in the cache or on the remote until a
+    /// stage needs them here; without a content those of stages of which it is not known yet whether
+    /// they run.
     pub away: HashMap<String, Option<Content>>,
+    /// Dependencies that are parts of these: the whole, and what would be there.
+    pub parts: HashMap<String, (String, Content)>,
 }
 
 impl Plan {
@@ -110,6 +114,8 @@ pub(crate) trait Memory {
     fn holds(&self, content: &Content) -> bool;
     /// The outputs of an earlier run with this key.
     fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>>;
+    /// What lies at `inner` below a directory that can be restored.
+    fn part(&self, directory: &Content, inner: &Path) -> Option<Content>;
 }
 
 /// What the facts about a whole pipeline are looked up in.
@@ -133,6 +139,8 @@ pub struct MissingDep {
     pub task: TaskId,
     /// The dependency's path.
     pub path: String,
+    /// What a lock names that has it, though its bytes cannot be had.
+    pub recorded: Option<String>,
 }
 
 /// Plans all selected stages.
@@ -145,11 +153,14 @@ pub(crate) fn plan(input: &PlanInput<'_>, memory: &dyn Memory) -> Result<Plan, V
     let mut missing = Vec::new();
     for &task in input.selected {
         let stage = &input.stages[task.index()];
-        let dep_state = |path: &str| planned_dep(input, &decisions, path);
-        let deps: Vec<_> = stage.deps.iter().map(|dep| dep_state(dep.as_str())).collect();
+        let mut deps = Vec::with_capacity(stage.deps.len());
+        for dep in &stage.deps {
+            deps.push(planned_dep(input, memory, &decisions, dep.as_str(), &mut plan.parts));
+        }
         for (dep, state) in stage.deps.iter().zip(&deps) {
             if *state == DepState::Missing {
-                missing.push(MissingDep { task, path: dep.as_str().to_owned() });
+                let path = dep.as_str().to_owned();
+                missing.push(MissingDep { task, path, recorded: None });
             }
         }
         let lock = &input.locks[task.index()];
@@ -170,8 +181,15 @@ pub(crate) fn plan(input: &PlanInput<'_>, memory: &dyn Memory) -> Result<Plan, V
     if missing.is_empty() { Ok(plan) } else { Err(missing) }
 }
 
-/// What will be at `path` when `task` starts, as far as it can be known before the run.
-fn planned_dep(input: &PlanInput<'_>, decisions: &[Option<Decision>], path: &str) -> DepState {
+/// What will be at `path` when its reader starts, as far as it can be known before the run. What is
+/// part of an output that is to be brought is taken down in `parts`.
+fn planned_dep(
+    input: &PlanInput<'_>,
+    memory: &dyn Memory,
+    decisions: &[Option<Decision>],
+    path: &str,
+    parts: &mut HashMap<String, (String, Content)>,
+) -> DepState {
     let mut restores = None;
     for writer in writers(input.graph, path) {
         match &decisions[writer.index()] {
@@ -180,9 +198,13 @@ fn planned_dep(input: &PlanInput<'_>, decisions: &[Option<Decision>], path: &str
                 if let Some(out) = outs.iter().find(|out| out.path == path) {
                     return DepState::Known(out.content);
                 }
-                // An output of its own that is as it should be stays so. But where part of a
-                // directory is restored, or a directory around the path, what will be there is
-                // known only then.
+                if let Some((whole, content)) = part_of(outs, path, memory) {
+                    parts.insert(path.to_owned(), (whole.to_owned(), content));
+                    return DepState::Known(content);
+                }
+                // An output of its own that is as it should be stays so. But where a directory
+                // around the path is restored, or outputs in it, what will be there is known only
+                // then.
                 if input.stages[writer.index()].out(path).is_none() {
                     restores = Some(writer);
                 }
@@ -194,6 +216,18 @@ fn planned_dep(input: &PlanInput<'_>, decisions: &[Option<Decision>], path: &str
         Some(writer) => DepState::Pending(writer),
         None => (input.on_disk)(path).map_or(DepState::Missing, DepState::Known),
     }
+}
+
+/// What will be at `path` below one of `outs`, with the path of that.
+fn part_of<'o>(
+    outs: &'o [Artifact],
+    path: &str,
+    memory: &dyn Memory,
+) -> Option<(&'o str, Content)> {
+    outs.iter().find_map(|out| {
+        let inner = path.strip_prefix(&out.path)?.strip_prefix('/')?;
+        Some((out.path.as_str(), memory.part(&out.content, Path::new(inner))?))
+    })
 }
 
 /// The stages that write the dependency `path`, something above it or something below it.

@@ -6,8 +6,10 @@
 use std::collections::{HashMap, HashSet};
 
 use pivot_cache::{CacheError, Content, ObjectId};
+use pivot_pipeline::OutKind;
 use pivot_remote::{Progress, Remote, RemoteError, Summary};
 
+use crate::load::LoadOptions;
 use crate::locked::{Locked, LockedOut};
 use crate::project::OpenProject;
 use crate::run_records;
@@ -135,16 +137,62 @@ pub fn send(
 }
 
 /// Brings outputs into the cache.
+///
+/// If the remote lacks outputs whose declarations are not known, Python is asked for these: nobody
+/// can have sent an output that the cache does not keep.
 pub fn bring(
     project: &OpenProject,
+    options: &LoadOptions,
     remote: &dyn Remote,
     outs: &[LockedOut],
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Shared {
-    let (outs, passed_over) = to_bring(project, outs);
-    let summary = pivot_remote::fetch_contents(&project.cache, remote, &contents(&outs), progress);
-    let failed = blame(project, &outs, &summary);
+    let (mut outs, mut passed_over) = to_bring(project, outs);
+    let mut summary =
+        pivot_remote::fetch_contents(&project.cache, remote, &contents(&outs), progress);
+    let is_missing = |cause: &usize| {
+        matches!(summary.failed.get(*cause), Some((_, RemoteError::Missing { .. })))
+    };
+    let mut failed = blame(project, &outs, &summary);
+    let missing: HashSet<(String, String)> = failed
+        .iter()
+        .filter(|out| out.causes.iter().all(is_missing))
+        .map(|out| (out.stage.clone(), out.path.clone()))
+        .collect();
+    let lacking = outs.iter().copied().filter(|out| missing.contains(&place_of(out)));
+    let uncached = uncached_among(project, options, lacking);
+    if !uncached.is_empty() {
+        outs.retain(|out| !uncached.contains(&place_of(out)));
+        failed.retain(|out| !uncached.contains(&(out.stage.clone(), out.path.clone())));
+        let needed: HashSet<usize> = failed.iter().flat_map(|out| &out.causes).copied().collect();
+        let mut number = 0..;
+        summary.failed.retain(|_| number.next().is_some_and(|number| needed.contains(&number)));
+        failed = blame(project, &outs, &summary);
+        passed_over.extend(uncached);
+        passed_over.sort_unstable();
+    }
     Shared { summary, failed, passed_over, ..Shared::default() }
+}
+
+/// Which of these outputs the cache does not keep, by the declarations that were not known yet.
+fn uncached_among<'o>(
+    project: &OpenProject,
+    options: &LoadOptions,
+    outs: impl Iterator<Item = &'o LockedOut>,
+) -> HashSet<(String, String)> {
+    let unknown: Vec<_> = outs.filter(|out| !out.is_declared && !out.is_tracked).collect();
+    if unknown.is_empty() {
+        return HashSet::new();
+    }
+    // A pipeline that cannot be loaded says nothing, and the outputs are missing.
+    let Ok(loaded) = crate::load::load(project, options) else { return HashSet::new() };
+    let is_uncached = |out: &&&LockedOut| {
+        let stages = loaded.pipeline.stages();
+        let stage = stages.iter().find(|stage| stage.name.as_str() == out.stage);
+        let declared = stage.and_then(|stage| stage.out(&out.artifact.path));
+        declared.is_some_and(|out| !out.cache && out.kind != OutKind::Metric)
+    };
+    unknown.iter().filter(is_uncached).map(|out| place_of(out)).collect()
 }
 
 /// What [`send`] would do. Nothing is stored or sent.
@@ -185,6 +233,7 @@ pub fn would_send(
 /// When the remote cannot be asked.
 pub fn would_bring(
     project: &OpenProject,
+    options: &LoadOptions,
     remote: &dyn Remote,
     outs: &[LockedOut],
 ) -> Result<Outlook, RemoteError> {
@@ -207,6 +256,10 @@ pub fn would_bring(
         }
         outlook.need(out, &lacking, &mut counted);
     }
+    let uncached = uncached_among(project, options, outlook.missing.iter());
+    outlook.missing.retain(|out| !uncached.contains(&place_of(out)));
+    outlook.passed_over.extend(uncached);
+    outlook.passed_over.sort_unstable();
     Ok(outlook)
 }
 

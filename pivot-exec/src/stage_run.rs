@@ -25,6 +25,7 @@ use crate::plan::{Cause, Decision, DepState, StageFacts, decide, is_repeatable};
 use crate::project::OpenProject;
 use crate::run_cache::{self, RunKey};
 use crate::supply::{Fetched, Source};
+use crate::tracked::tracked_mode;
 use crate::worker::ExtraFrame;
 
 /// What the halves share: one for the whole run.
@@ -229,15 +230,22 @@ impl StageRunner<'_> {
         set_aside: &mut Vec<Incident>,
     ) -> Result<bool, StageFailure> {
         for dep in &stage.deps {
-            let path = dep.as_str();
+            let path = self.away.whole(dep.as_str());
             let content = match self.away.turn(path) {
                 Turn::Here => continue,
                 Turn::Others => return Ok(false),
                 Turn::Yours(content) => content,
             };
+            let artifact = Artifact::new(path, content);
             let writer = self.loaded.pipeline.graph().writer_of(path);
-            let writer = writer.map_or(stage, |writer| self.stage(writer));
-            let brought = self.restore(writer, vec![Artifact::new(path, content)], set_aside);
+            let brought = check_inside(self.project.root(), path).and_then(|()| match writer {
+                Some(writer) => self.restore(self.stage(writer), vec![artifact], set_aside),
+                None => {
+                    let mode = tracked_mode(self.project);
+                    let fetched = self.supply.bring(std::slice::from_ref(&artifact))?;
+                    self.site.restore(path, &content, mode, set_aside).map(|()| fetched)
+                }
+            });
             match brought {
                 Ok(_) => self.away.arrived(path),
                 Err(failure) => {

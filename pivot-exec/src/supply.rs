@@ -4,6 +4,7 @@
 //! one by one while running. One that does not answer is asked no more: the run goes on without.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use pivot_cache::{Content, ObjectId};
 use pivot_lock::Artifact;
 use pivot_remote::{Indexed, Interrupt, RecordKey, Remote, RemoteError, RemoteOptions};
 
+use crate::facts::part_in;
 use crate::outcome::StageFailure;
 use crate::plan::Memory;
 use crate::project::OpenProject;
@@ -62,6 +64,7 @@ struct Known {
     /// What planning would have liked to know.
     wanted: HashSet<ObjectId>,
     wanted_runs: HashMap<[u8; 16], RunKey>,
+    wanted_manifests: HashSet<ObjectId>,
     /// Why the remote is not asked any more.
     trouble: Option<String>,
     notices: Vec<String>,
@@ -132,6 +135,26 @@ impl<'p> Supply<'p> {
         self.has_remote() && !self.is_must
     }
 
+    /// Fetches the manifests of directories; whether one came.
+    fn fetch_manifests(&self, ids: &[ObjectId]) -> bool {
+        let Some(remote) = self.remote().filter(|_| !ids.is_empty()) else { return false };
+        let summary = pivot_remote::fetch(&self.project.cache, remote, ids, &mut |_| {});
+        self.take_down(&summary);
+        summary.moved > 0
+    }
+
+    fn take_down(&self, summary: &pivot_remote::Summary) {
+        let mut known = self.known();
+        known.moved += summary.moved;
+        known.moved_bytes += summary.moved_bytes;
+        for (id, error) in &summary.failed {
+            known.there.insert(*id, false);
+            if !matches!(error, RemoteError::Interrupted) {
+                known.notices.push(format!("object {id} cannot be pulled: {error}"));
+            }
+        }
+    }
+
     pub(crate) fn is_in_cache(&self, content: &Content) -> bool {
         self.project.cache.holds(content)
     }
@@ -191,18 +214,20 @@ impl<'p> Supply<'p> {
 
     /// Asks for all that was taken down; whether something was learned that changes a plan.
     pub(crate) fn ask_wanted(&self) -> bool {
-        let (mut ids, runs) = {
+        let (mut ids, runs, manifests) = {
             let mut known = self.known();
             let known = &mut *known;
             let (wanted, runs) =
                 (std::mem::take(&mut known.wanted), std::mem::take(&mut known.wanted_runs));
             let ids = wanted.into_iter().filter(|id| !known.there.contains_key(id));
-            (ids.collect::<Vec<_>>(), runs)
+            let manifests = std::mem::take(&mut known.wanted_manifests);
+            (ids.collect::<Vec<_>>(), runs, manifests.into_iter().collect::<Vec<_>>())
         };
         ids.sort_unstable();
         let found_runs = self.ask_runs(runs.into_values().collect());
         let found = self.ask(&ids);
-        found_runs || found
+        let found_manifests = self.fetch_manifests(&manifests);
+        found_runs || found || found_manifests
     }
 
     fn ask(&self, ids: &[ObjectId]) -> bool {
@@ -277,17 +302,7 @@ impl Source for Supply<'_> {
             outs.iter().map(|out| out.content).filter(|content| !cache.holds(content)).collect();
         let Some(remote) = self.remote().filter(|_| !lacking.is_empty()) else { return Ok(None) };
         let summary = pivot_remote::fetch_contents(cache, remote, &lacking, &mut |_| {});
-        {
-            let mut known = self.known();
-            known.moved += summary.moved;
-            known.moved_bytes += summary.moved_bytes;
-            for (id, error) in &summary.failed {
-                known.there.insert(*id, false);
-                if !matches!(error, RemoteError::Interrupted) {
-                    known.notices.push(format!("object {id} cannot be pulled: {error}"));
-                }
-            }
-        }
+        self.take_down(&summary);
         if self.interrupt.is_set() && !summary.failed.is_empty() {
             return Err(StageFailure::Cancelled);
         }
@@ -317,6 +332,14 @@ impl Memory for Supply<'_> {
             self.ask_runs(vec![key.clone()]);
         }
         self.known().runs.get(&key.digest()).cloned().flatten()
+    }
+
+    fn part(&self, directory: &Content, inner: &Path) -> Option<Content> {
+        let cache = &self.project.cache;
+        if directory.is_directory() && !cache.contains(directory.id) && self.holds(directory) {
+            self.fetch_manifests(&[directory.id]);
+        }
+        part_in(cache, directory, inner)
     }
 }
 
@@ -348,5 +371,16 @@ impl Memory for WhilePlanning<'_, '_> {
                 None
             }
         }
+    }
+
+    fn part(&self, directory: &Content, inner: &Path) -> Option<Content> {
+        let cache = &self.0.project.cache;
+        if directory.is_directory() && !cache.contains(directory.id) {
+            let mut known = self.0.known();
+            if known.there.get(&directory.id) == Some(&true) {
+                known.wanted_manifests.insert(directory.id);
+            }
+        }
+        part_in(cache, directory, inner)
     }
 }

@@ -246,7 +246,7 @@ fn a_misspelt_setting() {
         .file(".pivot/config.yaml", "cache:\n  checkout_mod: copy\n");
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
-    error: unknown field `checkout_mod`, expected one of dir, checkout_mode
+    error: `cache.checkout_mod`: there is no such setting; expected one of dir, checkout_mode
       --> .pivot/config.yaml:2:3
     ");
     assert_eq!(project.read(".pivot/config.yaml"), "cache:\n  checkout_mod: copy\n");

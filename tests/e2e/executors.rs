@@ -162,7 +162,7 @@ def kind(out):
     project.write(".pivot/config.yaml", "core: {executor: cold}\n");
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
-    error: unknown variant `cold`, expected one of warm, spawn
+    error: `core.executor`: `cold` is not one of warm, spawn
       --> .pivot/config.yaml:1:18
     ");
 }

@@ -46,6 +46,7 @@ mod sharing_kills;
 mod sharing_lazy;
 mod sharing_runs;
 mod sharing_s3;
+mod sharing_table;
 mod show;
 mod state;
 mod support;

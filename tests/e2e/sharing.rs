@@ -56,8 +56,12 @@ pub(crate) fn objects(project: &Project, dir: &str) -> usize {
 
 /// Where the object of an output lies below a cache or a remote.
 pub(crate) fn object_of(project: &Project, stage: &str, path: &str) -> PathBuf {
-    let lock = project.lock(stage);
-    let rest = lock.split("outs:").nth(1).unwrap();
+    object_in(&project.lock(stage), path)
+}
+
+/// The same for an output of a lock.
+pub(crate) fn object_in(lock: &str, path: &str) -> PathBuf {
+    let rest = lock.split("\nouts:").nth(1).unwrap();
     let rest = rest.split(&format!("path: {path},")).nth(1).unwrap();
     let hash = rest.split("hash: ").nth(1).unwrap().trim_start_matches('\'');
     PathBuf::from("files").join(&hash[..2]).join(&hash[2..16])

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use pivot_exec::{CheckedOut, LockedOut, Restored};
 use serde_json::json;
 
-use crate::Global;
 use crate::commands::transfer::{self, Arguments};
 use crate::exit::Exit;
 use crate::report::{Report, with_causes};
 use crate::show::{output, transfer as show};
+use crate::{Global, project};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
     let project = transfer::open(global)?;
@@ -21,13 +21,15 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     };
     let (in_place, wanted): (Vec<_>, Vec<_>) = session.locked.outs.iter().partition(is_in_place);
     let wanted: Vec<LockedOut> = wanted.into_iter().cloned().collect();
-    let outlook =
-        |remote: &dyn pivot_remote::Remote| pivot_exec::would_bring(&project, remote, &wanted);
+    let options = project::load_options(global, &[]);
+    let outlook = |remote: &dyn pivot_remote::Remote| {
+        pivot_exec::would_bring(&project, &options, remote, &wanted)
+    };
     if let Some(end) = transfer::dry_run(arguments, &session, "fetched", outlook) {
         return end;
     }
     let shared = transfer::watched(arguments, "fetched", |progress| {
-        pivot_exec::bring(&project, &session.remote, &wanted, progress)
+        pivot_exec::bring(&project, &options, &session.remote, &wanted, progress)
     });
     let lacking: HashSet<(&str, &str)> = (shared.failed.iter())
         .map(|out| (out.stage.as_str(), out.path.as_str()))

@@ -156,8 +156,10 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
     let request = Request { selected: &selected, named: &named, is_forced: &is_forced };
     let supply = Supply::new(&project, arguments.pull.into())?;
     let plan = || {
-        pivot_exec::make_plan_with(&project, &loaded, &request, &supply)
-            .map_err(|error| project::plan_report(error, &loaded))
+        pivot_exec::make_plan_with(&project, &loaded, &request, &supply).map_err(|error| {
+            project::warn_of(&supply.take_notices());
+            project::plan_report(error, &loaded)
+        })
     };
     let planned = plan()?;
     if arguments.dry_run || arguments.explain {
