@@ -44,11 +44,13 @@ pub enum RemoteChoiceError {
         /// What is wrong with its URL.
         source: UrlError,
     },
-    /// It is a directory, but has a setting of buckets.
-    #[error("remote `{name}` is a directory, and `{setting}` is only for `s3://` remotes")]
+    /// It has a setting of another kind of remote.
+    #[error("remote `{name}` is {url}, for which `{setting}` means nothing")]
     Setting {
         /// The remote.
         name: String,
+        /// Where it is.
+        url: RemoteUrl,
         /// The setting that means nothing for it.
         setting: &'static str,
     },
@@ -77,7 +79,7 @@ impl RemoteChoiceError {
             Self::Unknown { known, .. } if known.is_empty() => Self::None.hint(),
             Self::Unknown { known, .. } => Some(format!("known remotes: {}", known.join(", "))),
             Self::Url { name, .. } => Some(format!("correct `remotes.{name}` in {CONFIG}")),
-            Self::Setting { name, setting } => {
+            Self::Setting { name, setting, .. } => {
                 Some(format!("remove it: `pivot config unset remotes.{name}.{setting}`"))
             }
             Self::Open { .. } => None,
@@ -139,8 +141,9 @@ pub fn open_remote_with<'p>(
     let (name, settings) = choose_remote(&project.config, name)?;
     let url = RemoteUrl::parse(&settings.url)
         .map_err(|source| RemoteChoiceError::Url { name: name.to_owned(), source })?;
-    if let (RemoteUrl::Directory(_), [setting, ..]) = (&url, &settings.bucket_settings()[..]) {
-        return Err(RemoteChoiceError::Setting { name: name.to_owned(), setting });
+    let foreign = |setting: &&str| !url.settings().contains(setting);
+    if let Some(setting) = settings.bucket_settings().into_iter().find(foreign) {
+        return Err(RemoteChoiceError::Setting { name: name.to_owned(), url, setting });
     }
     let RemoteConfig { endpoint_url, region, profile, addressing_style, anonymous, .. } =
         settings.clone();

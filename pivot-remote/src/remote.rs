@@ -262,7 +262,7 @@ pub fn open_with(
             }
             Ok(Box::new(remote))
         }
-        RemoteUrl::S3 { bucket, prefix } => Ok(Box::new(S3Remote::new(&bucket, &prefix, options)?)),
+        url => Ok(Box::new(S3Remote::new(&url, options)?)),
     }
 }
 

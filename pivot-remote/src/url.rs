@@ -19,6 +19,20 @@ pub enum RemoteUrl {
         /// What every key begins with, without slashes at its ends; may be empty.
         prefix: String,
     },
+    /// `gs://bucket/prefix`
+    Google {
+        /// The bucket's name.
+        bucket: String,
+        /// What every key begins with, without slashes at its ends; may be empty.
+        prefix: String,
+    },
+    /// `az://container/prefix`
+    Azure {
+        /// The container's name. The storage account that it is in is no part of the URL.
+        container: String,
+        /// What every key begins with, without slashes at its ends; may be empty.
+        prefix: String,
+    },
     /// `file:///path` or a path, absolute or relative to the project.
     Directory(PathBuf),
 }
@@ -32,7 +46,9 @@ pub enum UrlError {
     #[error("the remote's URL is empty")]
     Empty,
     /// A scheme that this program does not know.
-    #[error("`{scheme}://` is not supported: use `s3://bucket/prefix`, `file:///path` or a path")]
+    #[error(
+        "`{scheme}://` is not supported: use `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `file:///path` or a path"
+    )]
     Scheme {
         /// What stands before `://`.
         scheme: String,
@@ -49,7 +65,8 @@ pub enum UrlError {
 }
 
 impl RemoteUrl {
-    /// Reads `s3://bucket/prefix`, `file:///path` or a path.
+    /// Reads `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`, `file:///path` or
+    /// a path.
     ///
     /// ```
     /// use pivot_remote::RemoteUrl;
@@ -72,12 +89,31 @@ impl RemoteUrl {
         }
         match text.split_once("://") {
             None => parse_path(text),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("s3") => parse_s3(rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("s3") => {
+                parse_bucket(rest).map(|(bucket, prefix)| RemoteUrl::S3 { bucket, prefix })
+            }
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("gs") => {
+                parse_bucket(rest).map(|(bucket, prefix)| RemoteUrl::Google { bucket, prefix })
+            }
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("az") => {
+                parse_bucket(rest).map(|(container, prefix)| RemoteUrl::Azure { container, prefix })
+            }
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => parse_file(rest),
             Some((scheme, _)) if is_scheme(scheme) => {
                 Err(UrlError::Scheme { scheme: scheme.to_ascii_lowercase() })
             }
             Some(_) => parse_path(text),
+        }
+    }
+
+    /// The settings that mean something for such a remote, as they are called in a configuration.
+    pub fn settings(&self) -> &'static [&'static str] {
+        match self {
+            RemoteUrl::S3 { .. } => {
+                &["endpoint_url", "region", "profile", "addressing_style", "anonymous"]
+            }
+            RemoteUrl::Google { .. } | RemoteUrl::Azure { .. } => &["endpoint_url", "anonymous"],
+            RemoteUrl::Directory(_) => &[],
         }
     }
 
@@ -101,11 +137,22 @@ impl FromStr for RemoteUrl {
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RemoteUrl::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
-            RemoteUrl::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            RemoteUrl::S3 { bucket, prefix } => write_bucket(f, "s3", bucket, prefix),
+            RemoteUrl::Google { bucket, prefix } => write_bucket(f, "gs", bucket, prefix),
+            RemoteUrl::Azure { container, prefix } => write_bucket(f, "az", container, prefix),
             RemoteUrl::Directory(path) => write!(f, "{}", path.display()),
         }
     }
+}
+
+fn write_bucket(
+    f: &mut fmt::Formatter<'_>,
+    scheme: &str,
+    bucket: &str,
+    prefix: &str,
+) -> fmt::Result {
+    let slash = if prefix.is_empty() { "" } else { "/" };
+    write!(f, "{scheme}://{bucket}{slash}{prefix}")
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -113,7 +160,8 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-fn parse_s3(rest: &str) -> Result<RemoteUrl, UrlError> {
+/// The bucket and the prefix of what comes after `s3://` and the like.
+fn parse_bucket(rest: &str) -> Result<(String, String), UrlError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.contains('@') {
         return Err(UrlError::Credentials);
@@ -123,15 +171,15 @@ fn parse_s3(rest: &str) -> Result<RemoteUrl, UrlError> {
         let problem = "has a `?` or `#`: options are set in the configuration";
         return Err(UrlError::Malformed { problem });
     }
-    check_s3(bucket, prefix)?;
-    Ok(RemoteUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    check_bucket(bucket, prefix)?;
+    Ok((bucket.to_owned(), prefix.to_owned()))
 }
 
 /// Whether there may be such a bucket, and keys that begin so.
-pub(crate) fn check_s3(bucket: &str, prefix: &str) -> Result<(), UrlError> {
+pub(crate) fn check_bucket(bucket: &str, prefix: &str) -> Result<(), UrlError> {
     let malformed = |problem| Err(UrlError::Malformed { problem });
     if bucket.is_empty() {
-        return malformed("names no bucket: write `s3://bucket/prefix`");
+        return malformed("names no bucket: write it as in `s3://bucket/prefix`");
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     if bucket.len() > 255 || !bucket.bytes().all(allowed) || bucket.starts_with(['.', '-']) {
@@ -206,6 +254,8 @@ mod tests {
             ("s3://my-bucket/a/b/", s3("my-bucket", "a/b")),
             ("s3://my.bucket_1", s3("my.bucket_1", "")),
             ("S3://b/", s3("b", "")),
+            ("gs://b/p/", RemoteUrl::Google { bucket: "b".to_owned(), prefix: "p".to_owned() }),
+            ("az://c", RemoteUrl::Azure { container: "c".to_owned(), prefix: String::new() }),
             ("file:///mnt/cache", directory("/mnt/cache")),
             ("file://localhost/mnt/cache", directory("/mnt/cache")),
             ("file:///mnt/my%20cache", directory("/mnt/my cache")),
@@ -224,7 +274,7 @@ mod tests {
         for text in [
             "",
             "  ",
-            "gs://bucket",
+            "abfss://container@account.dfs.core.windows.net/x",
             "https://example.com/x",
             "s3://",
             "s3:///prefix",
@@ -270,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_as_the_same(text in "(s3://|file:///|/)?[a-z%0-9./@-]{0,20}") {
+        fn what_is_shown_is_read_as_the_same(text in "(s3://|gs://|az://|file:///|/)?[a-z%0-9./@-]{0,20}") {
             if let Ok(url) = RemoteUrl::parse(&text) {
                 prop_assert_eq!(RemoteUrl::parse(&url.to_string()), Ok(url));
             }

@@ -77,12 +77,13 @@ fn what_cannot_be_a_remote_is_refused_and_secrets_are_not_repeated() {
     let before = project.read(CONFIG);
     for (command, says) in [
         ("remote add origin /mnt/b", "there is a remote `origin` already"),
-        ("remote add up gs://bucket", "`gs://` is not supported"),
+        ("remote add up abfss://c@a.dfs.core.windows.net", "use `s3://bucket/prefix`, `gs://"),
+        ("remote add up gs://bucket --region eu", "`--region` means nothing for gs://bucket"),
         ("remote add up s3://", "names no bucket"),
         ("remote add -- -x /mnt/b", "begins with `-`"),
         ("remote add a.b /mnt/b", "may only have letters"),
-        ("remote add up /mnt/b --region eu", "`--region` is only for `s3://` remotes"),
-        ("remote add up /mnt/b --anonymous", "`--anonymous` is only for `s3://` remotes"),
+        ("remote add up /mnt/b --region eu", "`--region` means nothing for /mnt/b"),
+        ("remote add up /mnt/b --anonymous", "`--anonymous` means nothing for /mnt/b"),
         ("remote add up s3://b --endpoint-url localhost:9000", "has to begin with `https://`"),
         ("remote remove orign", "did you mean `origin`?"),
         ("remote default other", "known remotes: origin"),
@@ -157,5 +158,8 @@ fn an_unknown_setting_of_a_remote_is_refused_with_its_place() {
     }
     let text = "remotes:\n  disk: {url: /mnt/x, region: eu}\ndefault_remote: disk\n";
     let project = empty().file(CONFIG, text);
-    project.pivot("push").exits(1).says("remote `disk` is a directory, and `region` is only for");
+    project
+        .pivot("push")
+        .exits(1)
+        .says("remote `disk` is /mnt/x, for which `region` means nothing");
 }

@@ -37,9 +37,10 @@ enum Command {
 struct Add {
     /// What to call it, such as `origin`
     name: String,
-    /// Where it is: `s3://bucket/prefix`, `file:///path` or a path
+    /// Where it is: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
+    /// `file:///path` or a path
     url: String,
-    /// The server to ask instead of AWS, such as `https://minio.example.com`
+    /// The server to ask instead of the service's own, such as `https://minio.example.com`
     #[arg(long, value_name = "URL")]
     endpoint_url: Option<String>,
     /// The region that requests are signed for
@@ -94,11 +95,11 @@ fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
         return Err(Report::new(format!("a remote cannot have this name: it {problem}")));
     }
     let url = RemoteUrl::parse(&arguments.url).map_err(url_report)?;
-    let is_s3 = matches!(url, RemoteUrl::S3 { .. });
     let settings = settings(arguments);
-    if let (false, Some((key, _))) = (is_s3, settings.first()) {
+    if let Some((key, _)) = settings.iter().find(|(key, _)| !url.settings().contains(&key.as_str()))
+    {
         let option = key.replace('_', "-");
-        return Err(Report::new(format!("`--{option}` is only for `s3://` remotes")));
+        return Err(Report::new(format!("`--{option}` means nothing for {url}")));
     }
     if let Some(endpoint) = endpoint_url {
         check_endpoint(endpoint)?;
@@ -113,8 +114,8 @@ fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
                 false => start.join(path).display().to_string(),
             }
         }
-        RemoteUrl::S3 { .. } => url.to_string(),
-        _ => arguments.url.clone(),
+        RemoteUrl::Directory(_) => arguments.url.clone(),
+        _ => url.to_string(),
     };
     let value = if settings.is_empty() {
         Value::from(url.as_str())

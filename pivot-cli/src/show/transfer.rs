@@ -154,11 +154,14 @@ fn common_reason(shared: &Shared) -> Option<String> {
 
 /// What can be done about a remote that does not do what it is asked.
 pub(crate) fn remote_hint(error: &RemoteError) -> Option<&'static str> {
-    let RemoteError::Request { status, .. } = error else { return None };
+    let RemoteError::Request { status, problem, .. } = error else { return None };
     Some(match status {
+        _ if problem.contains("RequestTimeTooSkewed") => {
+            "the clock of this machine is wrong: set it right, and try again"
+        }
         Some(401 | 403) => {
-            "the credentials are not allowed to: they need s3:ListBucket, s3:GetObject and \
-             s3:PutObject; is it the right `--profile`?"
+            "the credentials are not allowed to list, read and write here (on S3: s3:ListBucket, \
+             s3:GetObject and s3:PutObject); are they the right ones, and the `--profile`?"
         }
         Some(404) => "is the bucket's name right, and the `endpoint_url`?",
         Some(301 | 307 | 400) => "is the `region` that of the bucket?",

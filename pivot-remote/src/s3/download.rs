@@ -5,7 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore};
+use object_store::{GetOptions, GetRange, GetResult};
 use pivot_cache::{Cache, CacheError, ObjectId, ObjectWriter};
 use xxhash_rust::xxh64::Xxh64;
 

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{BackoffConfig, RetryConfig};
 use pivot_cache::ObjectId;
@@ -15,7 +14,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::failure::Failure;
 use super::place::Place;
-use super::wire::{Connector, Wire};
+use super::store::{Bucket, Store};
+use super::wire::Wire;
 use crate::credentials::Chain;
 use crate::options::{Interrupt, RemoteOptions};
 
@@ -29,7 +29,7 @@ const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Engine {
     runtime: Runtime,
-    store: AmazonS3,
+    store: Store,
     pub(super) wire: Wire,
     pub(super) credentials: Option<Arc<Chain>>,
     prefix: String,
@@ -66,35 +66,10 @@ impl Engine {
                 base: 2.0,
             },
         };
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&place.bucket)
-            .with_region(&place.region)
-            .with_virtual_hosted_style_request(place.is_virtual)
-            .with_allow_http(true)
-            // TLS protects bytes on their way; without it the signature has to.
-            .with_unsigned_payload(!place.is_plain())
-            .with_retry(retry)
-            .with_http_connector(Connector(wire.clone()));
-        if let Some(endpoint) = place.library_endpoint() {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let mut credentials = None;
-        if options.anonymous {
-            builder = builder.with_skip_signature(true);
-        } else {
-            let chain = Arc::new(Chain::new(
-                Arc::clone(&place.env),
-                Arc::clone(&place.profiles),
-                options.profile.clone(),
-                place.region.clone(),
-                wire.clone(),
-            ));
-            builder = builder.with_credentials(Arc::clone(&chain) as _);
-            credentials = Some(chain);
-        }
+        let (store, credentials) = Store::open(place, options, &wire, retry)?;
         Ok(Self {
             runtime,
-            store: builder.build().map_err(|error| Failure::of(&error))?,
+            store,
             wire,
             credentials,
             prefix: place.prefix.clone(),
@@ -107,8 +82,8 @@ impl Engine {
         })
     }
 
-    pub(super) fn store(&self) -> &AmazonS3 {
-        &self.store
+    pub(super) fn store(&self) -> &dyn Bucket {
+        &*self.store
     }
 
     /// How many objects are worth having under way at once.

@@ -90,11 +90,11 @@ impl Failure {
         let may_pass = is_throttle
             || status == StatusCode::REQUEST_TIMEOUT
             // Another request for the same key is under way.
-            || status == StatusCode::CONFLICT
+            || status == StatusCode::CONFLICT && code != "BlobAlreadyExists"
             || code == "RequestTimeout"
             // Not implemented and the like do not change.
             || matches!(status.as_u16(), 500 | 502 | 504);
-        let is_about_the_bucket = code == "NoSuchBucket";
+        let is_about_the_bucket = matches!(code, "NoSuchBucket" | "ContainerNotFound");
         let status = Some(status.as_u16());
         Self { status, text: clean(&text), may_pass, is_throttle, is_about_the_bucket }
     }

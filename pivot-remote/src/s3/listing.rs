@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use http::Method;
 use object_store::ObjectMeta;
-use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::list::PaginatedListOptions;
 use object_store::path::Path as Key;
 
 use super::engine::Engine;
@@ -17,6 +18,11 @@ use crate::record::RecordKey;
 
 /// After so many pages in a row without anything new there will be nothing.
 const MAX_IDLE_PAGES: usize = 1000;
+
+/// An entry and the key in it.
+const TAGS: [&str; 2] = ["Contents", "Key"];
+
+const AZURE_TAGS: [&str; 2] = ["Blob", "Name"];
 
 /// The pages of one listing.
 pub(super) struct Pages<'e> {
@@ -103,18 +109,33 @@ pub(super) fn without_foreign_keys(page: &Bytes) -> Bytes {
     let Ok(text) = std::str::from_utf8(page) else {
         return page.clone();
     };
-    let mut pieces = text.split("<Contents>");
+    let [entry, key] = if text.contains("<EnumerationResults") { AZURE_TAGS } else { TAGS };
+    let [entry_start, key_start] = [entry, key].map(|tag| format!("<{tag}>"));
+    let [entry_end, key_end] = [entry, key].map(|tag| format!("</{tag}>"));
+    let mut pieces = text.split(&entry_start);
     let mut kept = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
-        let (entry, rest) = piece.split_once("</Contents>").unwrap_or((piece, ""));
-        if between(entry, "<Key>", "</Key>").is_some_and(may_be_ours) {
-            kept.push_str("<Contents>");
+        let (entry, rest) = piece.split_once(&entry_end).unwrap_or((piece, ""));
+        if between(entry, &key_start, &key_end).is_some_and(may_be_ours) {
+            kept.push_str(&entry_start);
             kept.push_str(entry);
-            kept.push_str("</Contents>");
+            kept.push_str(&entry_end);
         }
         kept.push_str(rest);
     }
     kept.into()
+}
+
+/// Whether a request asks for a page of a listing.
+pub(super) fn is_listing(method: &Method, query: Option<&str>) -> bool {
+    let asks = |parameter| matches!(parameter, "list-type=2" | "comp=list");
+    *method == Method::GET && query.is_some_and(|query| query.split('&').any(asks))
+}
+
+/// Whether a page of a listing came to its end.
+pub(super) fn is_whole(page: &[u8]) -> bool {
+    let page = page.trim_ascii_end();
+    page.ends_with(b"</ListBucketResult>") || page.ends_with(b"</EnumerationResults>")
 }
 
 /// Whether a key ends as those of objects and records do, and no part of it is empty, `.` or `..`.
@@ -165,6 +186,13 @@ mod tests {
         assert_eq!(kept, expected);
         let page = "<List><Next>t</Next></List>";
         assert_eq!(without_foreign_keys(&Bytes::from(page)), page);
+        let blob = |key: &str| format!("<Blob><Name>{key}</Name></Blob>");
+        let page = |blobs: &str| {
+            format!("<EnumerationResults><Blobs>{blobs}</Blobs></EnumerationResults>")
+        };
+        let ours = blob("files/ab/cdef0123456789");
+        let all = Bytes::from(page(&format!("{}{ours}{}", blob("../x"), blob("files/ab/"))));
+        assert_eq!(without_foreign_keys(&all), page(&ours));
         let noise = Bytes::from_static(&[0xff, 0xfe]);
         assert_eq!(without_foreign_keys(&noise), noise);
     }

@@ -1,4 +1,4 @@
-//! A remote in a bucket of S3, or of anything that speaks its protocol.
+//! A remote in a bucket: of S3, of anything that speaks its protocol, of Google or of Microsoft.
 //!
 //! Below PREFIX, the URL's path, lie `files/ab/cdef0123456789` and `runs/ab/cdef…`, and nothing else
 //! of ours. Requests are asynchronous in here and nowhere else; threads begin with the first one.
@@ -10,6 +10,7 @@ mod listing;
 pub(crate) mod pace;
 pub(crate) mod place;
 mod presence;
+mod store;
 mod upload;
 pub(crate) mod wire;
 
@@ -32,7 +33,7 @@ use crate::remote::{Remote, RemoteError, Report, Step, Transfer};
 use crate::url::RemoteUrl;
 use engine::Engine;
 use failure::Failure;
-use place::Place;
+use place::{Place, Service};
 use presence::Presence;
 
 /// More requests than this at once are only made if the user says so.
@@ -47,9 +48,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// So many failures in a row, without any success, are taken for the end of the server.
 const HOPELESS: usize = 16;
 
-/// A remote in a bucket.
+/// A remote in a bucket of S3, Google Cloud Storage or Azure Blob Storage.
 ///
-/// Credentials are looked for where the AWS tools have them, and only when they are needed.
+/// Credentials are looked for where the tools of each have them, and only when they are needed.
 #[derive(Debug)]
 pub struct S3Remote {
     place: Place,
@@ -58,25 +59,24 @@ pub struct S3Remote {
 }
 
 impl S3Remote {
-    /// The remote in `bucket` below `prefix`, which has no slashes at its ends and may be empty.
+    /// The remote in the bucket of a URL.
     ///
     /// # Errors
     ///
-    /// [`RemoteError::Setup`] if the options, the environment or the profile name an endpoint or a
-    /// region that cannot be.
-    pub fn new(bucket: &str, prefix: &str, options: &RemoteOptions) -> Result<Self, RemoteError> {
+    /// [`RemoteError::Setup`] if the URL is that of a directory, or if the options, the environment
+    /// or the profile name an endpoint, a region or an account that cannot be.
+    pub fn new(url: &RemoteUrl, options: &RemoteOptions) -> Result<Self, RemoteError> {
         let env: Env = Arc::new(|name| std::env::var(name).ok());
-        Self::with_env(bucket, prefix, options, env)
+        Self::with_env(url, options, env)
     }
 
     /// The same with another environment than that of this process.
     pub(crate) fn with_env(
-        bucket: &str,
-        prefix: &str,
+        url: &RemoteUrl,
         options: &RemoteOptions,
         env: Env,
     ) -> Result<Self, RemoteError> {
-        let place = Place::resolve(bucket, prefix, options, env)?;
+        let place = Place::resolve(url, options, env)?;
         Ok(Self { place, options: options.clone(), engine: OnceLock::new() })
     }
 
@@ -184,7 +184,7 @@ fn fail_all(ids: &[ObjectId], report: &mut Report<'_>, error: impl Fn() -> Remot
 
 impl Remote for S3Remote {
     fn url(&self) -> RemoteUrl {
-        RemoteUrl::S3 { bucket: self.place.bucket.clone(), prefix: self.place.prefix.clone() }
+        self.place.url.clone()
     }
 
     fn place(&self) -> String {
@@ -339,8 +339,11 @@ impl Remote for S3Remote {
             Some(Ok(Engine { credentials: Some(chain), .. })) => chain.attempts(),
             _ => Vec::new(),
         };
-        let region = format!("{} ({})", self.place.region, self.place.region_from);
-        Diagnosis { place: self.place(), region: Some(region), credentials, answer }
+        let region = match &self.place.service {
+            Service::Amazon(amazon) => Some(format!("{} ({})", amazon.region, amazon.region_from)),
+            _ => None,
+        };
+        Diagnosis { place: self.place(), region, credentials, answer }
     }
 }
 

@@ -1,4 +1,7 @@
 //! Which server, which bucket, which region: options, then environment, then profile.
+//!
+//! Google's and Microsoft's buckets have no regions and no profiles; the account of the latter is
+//! in the name of the server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +10,7 @@ use crate::credentials::Env;
 use crate::credentials::profile::Profiles;
 use crate::options::{Addressing, RemoteOptions};
 use crate::remote::RemoteError;
-use crate::url::check_s3;
+use crate::url::{RemoteUrl, check_bucket};
 
 /// What is taken when nothing names a region. Servers that are not AWS mostly do not care.
 const USUAL_REGION: &str = "us-east-1";
@@ -16,16 +19,33 @@ const USUAL_DOMAIN: &str = "amazonaws.com";
 
 /// Where a bucket is and how its requests are written.
 pub(super) struct Place {
+    pub(super) url: RemoteUrl,
     pub(super) bucket: String,
     /// What every key begins with; empty or without slashes at its ends.
     pub(super) prefix: String,
-    /// The server, if it is not that of AWS; without a slash at its end.
+    /// The server, if it is not the service's own; without a slash at its end.
     pub(super) endpoint: Option<String>,
+    pub(super) service: Service,
+    pub(super) env: Env,
+}
+
+/// Whose protocol the server speaks.
+pub(super) enum Service {
+    Amazon(Amazon),
+    Google,
+    Azure {
+        /// The storage account.
+        account: String,
+    },
+}
+
+/// What only the protocol of S3 needs to know.
+pub(super) struct Amazon {
     pub(super) region: String,
     /// Where the region was named.
     pub(super) region_from: &'static str,
+    /// Whether the bucket stands in the host's name.
     pub(super) is_virtual: bool,
-    pub(super) env: Env,
     pub(super) profiles: Arc<Profiles>,
 }
 
@@ -37,10 +57,7 @@ impl fmt::Debug for Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}", self.bucket)?;
-        if !self.prefix.is_empty() {
-            write!(f, "/{}", self.prefix)?;
-        }
+        write!(f, "{}", self.url)?;
         match &self.endpoint {
             Some(endpoint) => write!(f, " at {endpoint}"),
             None => Ok(()),
@@ -49,13 +66,77 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// The place of a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError::Setup`] if the URL is that of a directory, or if there can be no such bucket,
+    /// endpoint or region.
     pub(super) fn resolve(
-        bucket: &str,
-        prefix: &str,
+        url: &RemoteUrl,
         options: &RemoteOptions,
         env: Env,
     ) -> Result<Self, RemoteError> {
-        check_s3(bucket, prefix).map_err(|error| setup(error.to_string()))?;
+        let (bucket, prefix) = match url {
+            RemoteUrl::S3 { bucket, prefix } | RemoteUrl::Google { bucket, prefix } => {
+                (bucket, prefix)
+            }
+            RemoteUrl::Azure { container, prefix } => (container, prefix),
+            RemoteUrl::Directory(_) => return Err(setup("a directory is no bucket")),
+        };
+        check_bucket(bucket, prefix).map_err(|error| setup(error.to_string()))?;
+        let place = |endpoint: Option<String>, service| {
+            let endpoint = endpoint.map(|url| checked_endpoint(&url)).transpose()?;
+            let (url, bucket, prefix) = (url.clone(), bucket.clone(), prefix.clone());
+            Ok(Self { url, bucket, prefix, endpoint, service, env: Arc::clone(&env) })
+        };
+        match url {
+            RemoteUrl::S3 { .. } => {
+                let (endpoint, amazon) = Amazon::resolve(bucket, options, &env)?;
+                place(endpoint, Service::Amazon(amazon))
+            }
+            RemoteUrl::Azure { .. } => {
+                let account = azure_account(options.endpoint_url.as_deref(), &env)?;
+                let usual = || format!("https://{account}.blob.core.windows.net");
+                let endpoint = options.endpoint_url.clone().unwrap_or_else(usual);
+                place(Some(endpoint), Service::Azure { account })
+            }
+            _ => place(options.endpoint_url.clone(), Service::Google),
+        }
+    }
+
+    /// Whether others on the way can read and change what is sent.
+    pub(super) fn is_plain(&self) -> bool {
+        self.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"))
+    }
+}
+
+/// The name of the storage account: in the server's name, else in the environment.
+fn azure_account(endpoint: Option<&str>, env: &Env) -> Result<String, RemoteError> {
+    let host = endpoint.and_then(|url| url.split_once("://")).map(|(_, host)| host);
+    let in_host = host.and_then(|host| host.split_once(".blob.")).map(|(name, _)| name.to_owned());
+    let named = ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"].map(|name| env(name));
+    let account = in_host.or(named.into_iter().flatten().find(|name| !name.is_empty()));
+    let account = account.ok_or_else(|| {
+        setup(
+            "nothing names the storage account: set AZURE_STORAGE_ACCOUNT_NAME, or the \
+             `endpoint_url` to `https://ACCOUNT.blob.core.windows.net`",
+        )
+    })?;
+    let may_be = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if account.is_empty() || !account.bytes().all(may_be) {
+        return Err(setup("the name of a storage account has only small letters and digits"));
+    }
+    Ok(account)
+}
+
+impl Amazon {
+    /// The endpoint, if something names one, and the rest.
+    fn resolve(
+        bucket: &str,
+        options: &RemoteOptions,
+        env: &Env,
+    ) -> Result<(Option<String>, Self), RemoteError> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let profiles = Arc::new(Profiles::read(&|name| set(name)));
         let in_env = || set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
@@ -68,9 +149,7 @@ impl Place {
             .or_else(|| set("AWS_ENDPOINT_URL_S3"))
             .or_else(|| set("AWS_ENDPOINT_URL"))
             .or_else(|| profile.and_then(|profile| profiles.service_endpoint(profile, "s3")))
-            .or_else(|| in_profile("endpoint_url"))
-            .map(|url| checked_endpoint(&url))
-            .transpose()?;
+            .or_else(|| in_profile("endpoint_url"));
         let (region, region_from) = None
             .or_else(|| options.region.clone().map(|region| (region, "the settings")))
             .or_else(|| set("AWS_REGION").map(|region| (region, "AWS_REGION")))
@@ -93,19 +172,13 @@ impl Place {
             // A certificate for `*.host` does not cover a bucket with a dot in its name.
             Addressing::Auto => endpoint.is_none() && !bucket.contains(['.', '_']),
         };
-        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
-        Ok(Self { bucket, prefix, endpoint, region, region_from, is_virtual, env, profiles })
-    }
-
-    /// Whether others on the way can read and change what is sent.
-    pub(super) fn is_plain(&self) -> bool {
-        self.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"))
+        Ok((endpoint, Self { region, region_from, is_virtual, profiles }))
     }
 
     /// The endpoint as the library wants it: with the bucket if this stands in the host's name.
-    pub(super) fn library_endpoint(&self) -> Option<String> {
+    pub(super) fn library_endpoint(&self, place: &Place) -> Option<String> {
         let in_china = || format!("https://s3.{}.{}", self.region, domain_of(&self.region));
-        let endpoint = match &self.endpoint {
+        let endpoint = match &place.endpoint {
             Some(endpoint) => endpoint.clone(),
             // The library only knows the usual domain.
             None if domain_of(&self.region) != USUAL_DOMAIN => in_china(),
@@ -113,7 +186,7 @@ impl Place {
         };
         match endpoint.split_once("://") {
             Some((scheme, host)) if self.is_virtual => {
-                Some(format!("{scheme}://{}.{host}", self.bucket))
+                Some(format!("{scheme}://{}.{host}", place.bucket))
             }
             _ => Some(endpoint),
         }
@@ -152,7 +225,16 @@ mod tests {
         let env: Env = Arc::new(move |name| {
             vars.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         });
-        Place::resolve("b", "p/q", options, env)
+        Place::resolve(&RemoteUrl::parse("s3://b/p/q").unwrap(), options, env)
+    }
+
+    fn amazon(place: &Place) -> &Amazon {
+        let Service::Amazon(amazon) = &place.service else { panic!("{place}") };
+        amazon
+    }
+
+    fn library_endpoint(place: &Place) -> String {
+        amazon(place).library_endpoint(place).unwrap()
     }
 
     #[test]
@@ -163,15 +245,18 @@ mod tests {
             .unwrap();
         let config = config.to_str().unwrap();
         let place = resolve(&RemoteOptions::default(), &[]).unwrap();
-        assert_eq!((place.to_string().as_str(), place.is_virtual), ("s3://b/p/q", true));
-        assert_eq!(place.region, "us-east-1");
+        assert_eq!((place.to_string().as_str(), amazon(&place).is_virtual), ("s3://b/p/q", true));
+        assert_eq!(amazon(&place).region, "us-east-1");
         let vars = [("AWS_CONFIG_FILE", config)];
         let place = resolve(&RemoteOptions::default(), &vars).unwrap();
         assert_eq!(
-            (place.to_string().as_str(), place.is_virtual),
+            (place.to_string().as_str(), amazon(&place).is_virtual),
             ("s3://b/p/q at http://x", false)
         );
-        assert_eq!((place.region.as_str(), place.region_from), ("eu-west-1", "the profile"));
+        assert_eq!(
+            (amazon(&place).region.as_str(), amazon(&place).region_from),
+            ("eu-west-1", "the profile")
+        );
         let vars = [
             ("AWS_CONFIG_FILE", config),
             ("AWS_REGION", "eu-west-2"),
@@ -179,10 +264,10 @@ mod tests {
         ];
         let options = RemoteOptions { addressing: Addressing::Virtual, ..RemoteOptions::default() };
         let place = resolve(&options, &vars).unwrap();
-        assert_eq!((place.region.as_str(), place.is_plain()), ("eu-west-2", false));
-        assert_eq!(place.library_endpoint().unwrap(), "https://b.y");
+        assert_eq!((amazon(&place).region.as_str(), place.is_plain()), ("eu-west-2", false));
+        assert_eq!(library_endpoint(&place), "https://b.y");
         let options = RemoteOptions { region: Some("eu-west-3".to_owned()), ..options };
-        assert_eq!(resolve(&options, &vars).unwrap().region, "eu-west-3");
+        assert_eq!(amazon(&resolve(&options, &vars).unwrap()).region, "eu-west-3");
     }
 
     #[test]
@@ -209,7 +294,8 @@ mod tests {
     fn buckets_and_prefixes_that_cannot_be() {
         let env: Env = Arc::new(|_| None);
         let at = |bucket: &str, prefix: &str| {
-            Place::resolve(bucket, prefix, &RemoteOptions::default(), Arc::clone(&env))
+            let url = RemoteUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+            Place::resolve(&url, &RemoteOptions::default(), Arc::clone(&env))
         };
         for (bucket, prefix) in
             [("", ""), ("a/b", ""), ("b", "a//b"), ("b", "/a"), ("b", "a/../b"), ("b", "a\nb")]
@@ -229,10 +315,10 @@ mod tests {
         std::fs::write(&config, text).unwrap();
         let vars = [("AWS_CONFIG_FILE", config.to_str().unwrap())];
         let place = resolve(&RemoteOptions::default(), &vars).unwrap();
-        assert_eq!(place.library_endpoint().unwrap(), "https://b.s3");
+        assert_eq!(library_endpoint(&place), "https://b.s3");
         let options = RemoteOptions { addressing: Addressing::Path, ..RemoteOptions::default() };
         let place = resolve(&options, &vars).unwrap();
-        assert_eq!(place.library_endpoint().unwrap(), "https://s3");
+        assert_eq!(library_endpoint(&place), "https://s3");
     }
 
     #[test]
@@ -241,6 +327,6 @@ mod tests {
         let options = RemoteOptions { region, ..RemoteOptions::default() };
         let place = resolve(&options, &[]).unwrap();
         assert_eq!(place.to_string(), "s3://b/p/q");
-        assert_eq!(place.library_endpoint().unwrap(), "https://b.s3.cn-north-1.amazonaws.com.cn");
+        assert_eq!(library_endpoint(&place), "https://b.s3.cn-north-1.amazonaws.com.cn");
     }
 }

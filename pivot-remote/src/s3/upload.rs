@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use object_store::path::Path as Key;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use pivot_cache::{Cache, CacheError, Content, ObjectId};
 use xxhash_rust::xxh64::Xxh64;
 

@@ -221,7 +221,8 @@ fn a_server_that_is_gone_fails_all_soon() {
         retry_delay: Duration::from_millis(1),
         ..RemoteOptions::default()
     };
-    let remote = S3Remote::with_env("bucket", "", &options, server::env(&server::keys())).unwrap();
+    let remote =
+        S3Remote::with_env(&s3("bucket", ""), &options, server::env(&server::keys())).unwrap();
     let began = Instant::now();
     let sent = push_quietly(&mine, &remote, &ids);
     assert_eq!(sent.failed.len(), 2000);

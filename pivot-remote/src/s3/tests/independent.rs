@@ -87,7 +87,7 @@ fn moto_takes_and_gives_everything() {
         ..RemoteOptions::default()
     };
     let remote =
-        S3Remote::with_env("bucket", "a b/ü&c", &options, server::env(&variables)).unwrap();
+        S3Remote::with_env(&s3("bucket", "a b/ü&c"), &options, server::env(&variables)).unwrap();
 
     let id = mine.put_bytes(b"model").unwrap();
     let sent = push_quietly(&mine, &remote, &[id]);

@@ -15,7 +15,7 @@ fn remote(
     all.extend_from_slice(variables);
     let endpoint_url = server.options().endpoint_url;
     let options = RemoteOptions { endpoint_url, ..options.clone() };
-    S3Remote::with_env("bucket", "", &options, env(&all)).unwrap()
+    S3Remote::with_env(&s3("bucket", ""), &options, env(&all)).unwrap()
 }
 
 fn used(remote: &S3Remote) -> Result<String, String> {

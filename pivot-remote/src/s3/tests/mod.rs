@@ -1,6 +1,8 @@
 //! The back end against real servers.
 
+mod azure;
 mod faults;
+mod google;
 mod independent;
 mod keys;
 mod listings;
@@ -32,6 +34,10 @@ fn sides() -> Sides {
     let dir = tempfile::tempdir().unwrap();
     let [mine, yours] = ["mine", "yours"].map(|name| Cache::open(&dir.path().join(name)));
     Sides { server: Server::start(), _dir: dir, mine, yours }
+}
+
+fn s3(bucket: &str, prefix: &str) -> RemoteUrl {
+    RemoteUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() }
 }
 
 /// Bytes that do not repeat.
@@ -128,7 +134,7 @@ fn the_index_saves_all_questions() {
     assert_eq!((server.count(Method::HEAD, ""), server.count(Method::GET, "")), (0, 0));
     // Another bucket, prefix or endpoint is another place.
     let elsewhere =
-        S3Remote::with_env("bucket", "two", &server.options(), server::env(&server::keys()));
+        S3Remote::with_env(&s3("bucket", "two"), &server.options(), server::env(&server::keys()));
     let elsewhere = Indexed::new(Box::new(elsewhere.unwrap()), &state);
     assert_eq!(moved(&push_quietly(&mine, &elsewhere, &ids)), 50);
     // What turns out to be gone is sent again.

@@ -26,6 +26,16 @@ use crate::s3::S3Remote;
 pub(super) const KEY_ID: &str = "AKIATESTTESTTEST";
 pub(super) const SECRET: &str = "verysecretverysecretverysecret";
 
+/// What clients of Google's dialect show.
+pub(super) const TOKEN: &str = "ya29.atokenthatisverysecret";
+
+/// How a client tells who it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Caller {
+    Signs,
+    ShowsToken,
+}
+
 type Body = BoxBody<Bytes, io::Error>;
 
 /// How the server misbehaves when a rule fits a request.
@@ -77,6 +87,15 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start() -> Self {
+        Self::start_for(Caller::Signs)
+    }
+
+    /// The same for clients that speak the dialect of Google's servers and show `TOKEN`.
+    pub(super) fn start_google() -> Self {
+        Self::start_for(Caller::ShowsToken)
+    }
+
+    fn start_for(caller: Caller) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("bucket")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -85,12 +104,14 @@ impl Server {
             .build()
             .unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        if caller == Caller::Signs {
+            builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        }
         let service = builder.build();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
-        runtime.spawn(accept(listener, service, Arc::clone(&script)));
+        runtime.spawn(accept(listener, service, caller, Arc::clone(&script)));
         Self { dir, address, script, _runtime: runtime }
     }
 
@@ -138,7 +159,7 @@ impl Server {
     }
 
     pub(super) fn remote_with(&self, options: &RemoteOptions) -> S3Remote {
-        S3Remote::with_env("bucket", "some/prefix", options, env(&keys())).unwrap()
+        S3Remote::with_env(&super::s3("bucket", "some/prefix"), options, env(&keys())).unwrap()
     }
 }
 
@@ -156,11 +177,17 @@ pub(super) fn env(variables: &[(&str, &str)]) -> crate::credentials::Env {
     })
 }
 
-async fn accept(listener: TcpListener, service: S3Service, script: Arc<Mutex<Script>>) {
+async fn accept(
+    listener: TcpListener,
+    service: S3Service,
+    caller: Caller,
+    script: Arc<Mutex<Script>>,
+) {
     while let Ok((socket, _)) = listener.accept().await {
         let (service, script) = (service.clone(), Arc::clone(&script));
-        let answer =
-            service_fn(move |request| answer(service.clone(), Arc::clone(&script), request));
+        let answer = service_fn(move |request| {
+            answer(service.clone(), caller, Arc::clone(&script), request)
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(socket), answer);
         tokio::spawn(async move {
@@ -171,8 +198,9 @@ async fn accept(listener: TcpListener, service: S3Service, script: Arc<Mutex<Scr
 
 async fn answer(
     service: S3Service,
+    caller: Caller,
     script: Arc<Mutex<Script>>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, io::Error> {
     let line = format!("{} {}", request.method(), request.uri());
     let (fault, count) = {
@@ -199,6 +227,17 @@ async fn answer(
             return Ok(response);
         }
         _ => {}
+    }
+    if caller == Caller::ShowsToken {
+        let shown = request.headers_mut().remove("authorization");
+        if shown.is_none_or(|shown| shown != format!("Bearer {TOKEN}")) {
+            let mut response = Response::new(whole(Bytes::new()));
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            return Ok(response);
+        }
+        if request.headers_mut().remove("x-goog-if-generation-match").is_some() {
+            request.headers_mut().insert("if-none-match", HeaderValue::from_static("*"));
+        }
     }
     let response = hyper::service::Service::call(&service, request)
         .await

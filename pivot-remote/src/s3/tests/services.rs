@@ -85,7 +85,7 @@ fn used_with(
 ) -> Result<String, String> {
     let mut all = vec![("HOME", home.to_str().unwrap())];
     all.extend_from_slice(variables);
-    let remote = S3Remote::with_env("bucket", "", options, env(&all)).unwrap();
+    let remote = S3Remote::with_env(&s3("bucket", ""), options, env(&all)).unwrap();
     let diagnosis = remote.diagnose();
     let text = format!("{diagnosis:?} {remote:?}");
     assert!(!text.contains(SECRET) && !text.contains("t0ken"), "{text}");
@@ -342,7 +342,8 @@ fn a_role_that_ends_is_taken_again() {
         let sts = service(&[(&["action=assumerole&"], &role_in_xml(KEY_ID, until))]);
         let variables =
             [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_STS", &sts.url)];
-        let remote = S3Remote::with_env("bucket", "", &server.options(), env(&variables)).unwrap();
+        let remote =
+            S3Remote::with_env(&s3("bucket", ""), &server.options(), env(&variables)).unwrap();
         for n in 0..3_u32 {
             remote.contains(ObjectId::of_bytes(&n.to_le_bytes())).unwrap();
         }
@@ -361,7 +362,7 @@ fn nobody_signs_for_an_open_bucket() {
         anonymous: true,
         ..RemoteOptions::default()
     };
-    let remote = S3Remote::with_env("bucket", "", &options, env(&server::keys())).unwrap();
+    let remote = S3Remote::with_env(&s3("bucket", ""), &options, env(&server::keys())).unwrap();
     assert_eq!(remote.list().unwrap(), ["abcdef0123456789".parse().unwrap()]);
     let heads = open.heads.lock().unwrap();
     assert!(heads.len() == 1 && !heads[0].contains("authorization"), "{heads:?}");

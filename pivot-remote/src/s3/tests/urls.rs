@@ -1,14 +1,12 @@
 //! Where a request goes: which host, and what stands in its path.
 
-use object_store::signer::Signer;
-
 use super::*;
 use crate::options::Addressing;
 use server::{env, keys};
 
 /// The URL of an object, without its query.
 fn url_of(bucket: &str, prefix: &str, options: &RemoteOptions, id: ObjectId) -> String {
-    let remote = S3Remote::with_env(bucket, prefix, options, env(&keys())).unwrap();
+    let remote = S3Remote::with_env(&s3(bucket, prefix), options, env(&keys())).unwrap();
     let url = remote.alone(async |engine| {
         let key = engine.object_key(id);
         let signed = engine.store().signed_url(Method::GET, &key, Duration::from_secs(60)).await;
