@@ -219,7 +219,15 @@ impl Remote for DirectoryRemote {
     fn fetch(&self, cache: &Cache, id: ObjectId) -> Result<Transfer, RemoteError> {
         // Opening a named pipe would wait for a writer, so look first.
         if self.size_bytes(id)?.is_none() {
-            return Err(RemoteError::Missing { id });
+            return Err(match self.dir.is_dir() {
+                true => RemoteError::Missing { id },
+                false => RemoteError::Setup {
+                    problem: format!(
+                        "there is no directory `{}`: is its disk there?",
+                        self.dir.display()
+                    ),
+                },
+            });
         }
         let path = self.path(id);
         let mut file = File::open(&path).map_err(failed("read", &path))?;
@@ -370,7 +378,8 @@ mod tests {
         let id = ObjectId::of_bytes(b"x");
         assert_eq!(remote.list().unwrap(), []);
         assert!(!remote.contains(id).unwrap());
-        assert!(matches!(remote.fetch(&cache, id), Err(RemoteError::Missing { .. })));
+        let text = remote.fetch(&cache, id).unwrap_err().to_string();
+        assert!(text.contains("deep/remote`: is its disk there?"), "{text}");
         assert!(!remote.dir.exists());
     }
 

@@ -86,7 +86,12 @@ impl<'s> Indexed<'s> {
     fn learn_from(&self, id: ObjectId, result: &Result<Transfer, RemoteError>) {
         match result {
             Ok(_) => self.learn(id, true),
-            Err(RemoteError::Missing { .. } | RemoteError::Corrupt { .. }) => self.learn(id, false),
+            // Where the whole remote is gone, nothing is known to be there.
+            Err(
+                RemoteError::Missing { .. }
+                | RemoteError::Corrupt { .. }
+                | RemoteError::Setup { .. },
+            ) => self.learn(id, false),
             Err(_) => {}
         }
     }

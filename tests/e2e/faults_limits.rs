@@ -38,7 +38,11 @@ fn as_anybody(mut command: Command) -> Command {
     command
 }
 
-fn with_limit(mut command: Command, resource: libc::__rlimit_resource_t, limit: u64) -> Command {
+pub(crate) fn with_limit(
+    mut command: Command,
+    resource: libc::__rlimit_resource_t,
+    limit: u64,
+) -> Command {
     // SAFETY: one system call with a structure that lives as long as it.
     unsafe {
         command.pre_exec(move || {
@@ -52,7 +56,7 @@ fn with_limit(mut command: Command, resource: libc::__rlimit_resource_t, limit: 
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     printed + &String::from_utf8_lossy(&output.stderr)
 }
@@ -115,24 +119,23 @@ fn files_that_may_not_become_large() {
     is_well(&project);
 }
 
-#[test]
+/// The command with a cache of 1 MiB, which is empty and does not stay. It tells the objects and the
+/// half-written files that are there at the end. `None` if nothing can be mounted here.
 #[expect(clippy::print_stderr, reason = "says what could not be tested")]
-fn a_disk_that_is_full() {
+pub(crate) fn with_small_cache(project: &Project, pivot: &Command) -> Option<Output> {
     // A file system of its own takes the right to mount one in a namespace of one's own.
-    let project = new_project();
-    project.write("data", &"0123456789".repeat(30_000));
-    fs::create_dir_all(project.path(".pivot/cache")).unwrap();
     let script = r#"mount -t tmpfs -o size=1m none .pivot/cache || exit 99
-"$0" run
+"$0" "$@"
 code=$?
 find .pivot/cache/files -type f | while read object; do echo "object $object"; done
 find .pivot/cache/tmp -type f | while read file; do echo "leftover $file"; done
 rm -rf .pivot/cache/files
 umount .pivot/cache
 exit $code"#;
-    let pivot = project.command("run");
+    fs::create_dir_all(project.path(".pivot/cache")).unwrap();
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(pivot.get_program());
+    command.args(pivot.get_args());
     for (name, value) in pivot.get_envs() {
         match value {
             Some(value) => command.env(name, value),
@@ -143,11 +146,21 @@ exit $code"#;
     let said = text(&output);
     if output.status.code() == Some(99) || said.contains("unshare failed") {
         eprintln!("no file system can be mounted here: {said}");
-        return;
+        return None;
     }
+    Some(output)
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let project = new_project();
+    project.write("data", &"0123456789".repeat(30_000));
+    let run = || with_small_cache(&project, &project.command("run"));
+    let Some(output) = run() else { return };
+    let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     project.write("data", &"0123456789".repeat(120_000));
-    let output = command.output().unwrap();
+    let output = run().unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("No space left on device"), "{said}");

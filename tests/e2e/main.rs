@@ -44,6 +44,7 @@ mod selection;
 mod sharing;
 mod sharing_kills;
 mod sharing_lazy;
+mod sharing_limits;
 mod sharing_runs;
 mod sharing_s3;
 mod sharing_table;

@@ -53,6 +53,11 @@ pub(crate) struct S3Server {
 
 impl S3Server {
     pub(crate) fn start() -> Self {
+        Self::start_at("127.0.0.1:0").expect("there is a loopback address")
+    }
+
+    /// A server at this address, if there is such a one here.
+    pub(crate) fn start_at(address: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("bucket")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -62,11 +67,11 @@ impl S3Server {
             .unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind(address)).ok()?;
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Log::default()));
         runtime.spawn(accept(listener, builder.build(), Arc::clone(&log)));
-        Self { dir, address, log, _runtime: runtime }
+        Some(Self { dir, address, log, _runtime: runtime })
     }
 
     pub(crate) fn endpoint(&self) -> String {

@@ -46,13 +46,17 @@ impl Failure {
             () if error.is_connect() => "cannot connect",
             () => "the connection broke",
         };
-        let error = error.without_url();
-        let mut deepest: &dyn std::error::Error = &error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
-        }
-        let text = clean(&format!("{kind}: {deepest}"));
+        let text = clean(&format!("{kind}: {}", deepest(&error.without_url())));
         Self { text, may_pass: true, ..Self::new("") }
+    }
+
+    /// Nothing can be asked, for want of certificates above all.
+    pub(crate) fn client(error: reqwest::Error) -> Self {
+        let text = clean(&deepest(&error.without_url()).to_string());
+        Self::new(format!(
+            "requests cannot be made: {text}; where there are no certificates, install \
+             `ca-certificates` or set SSL_CERT_FILE"
+        ))
     }
 
     /// A request in which nothing moved for too long.
@@ -149,6 +153,15 @@ impl From<Failure> for HttpError {
 pub(crate) fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(end).map(|(inside, _)| inside)
+}
+
+/// The cause of all causes.
+fn deepest<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e dyn std::error::Error {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest
 }
 
 fn clean(text: &str) -> String {

@@ -328,9 +328,11 @@ impl Remote for S3Remote {
             }
             let asked = engine.ask_for(ObjectId::of_bytes(b"")).await;
             match asked.map_err(|failure| failure.during("ask for an object"))? {
+                // Only the answer to another question has the server's words in it.
                 Presence::Unknown => {
-                    let text = "the server answered 403: these credentials may not read here";
-                    Err(Failure::forbidden(text).during("ask for an object"))
+                    let key = engine.object_key(ObjectId::of_bytes(b""));
+                    let read = engine.get_small(&key, 0).await;
+                    read.map(drop).map_err(|failure| failure.during("ask for an object"))
                 }
                 Presence::There(_) | Presence::Absent => Ok(()),
             }

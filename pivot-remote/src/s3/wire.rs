@@ -62,7 +62,7 @@ impl Wire {
             // A redirect would carry the signature to another server.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(Failure::network)?;
+            .map_err(Failure::client)?;
         Ok(Self {
             client,
             pace: Pace::new(max_requests),
@@ -79,7 +79,7 @@ impl Wire {
             .connect_timeout(Duration::from_secs(1))
             .no_proxy()
             .build()
-            .map_err(Failure::network)?;
+            .map_err(Failure::client)?;
         let stall_timeout = self.stall_timeout.min(Duration::from_secs(2));
         Ok(Self { client, retries: self.retries.min(1), stall_timeout, ..self.clone() })
     }
