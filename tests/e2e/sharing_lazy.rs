@@ -7,7 +7,7 @@ use crate::sharing::{damage, object_of, objects};
 use crate::support::{Project, eventually, project};
 
 /// Each stage writes a number of bytes of its own, so that what was fetched can be told by its size.
-const CHAIN: &str = "stages:\n\
+pub(crate) const CHAIN: &str = "stages:\n\
     \x20 big:\n\
     \x20   cmd: echo big >> ran.log; (cat data.txt; head -c 100000 /dev/zero) > big.bin\n\
     \x20   deps: [data.txt]\n\

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::s3_server::{KEY_ID, S3Server, SECRET, URL, with_keys};
 use crate::sharing::{PIPELINE, object_of, objects};
+use crate::sharing_lazy::CHAIN;
 use crate::support::{Finished, Project, project};
 
 const WRONG_SECRET: &str = "asecretthatdoesnotfit";
@@ -72,6 +73,35 @@ fn the_typical_workflow() {
     server.forget();
     assert_eq!(clone.pivot("run").succeeds().counts(), "3 stages: 3 unchanged ([time])");
     assert_eq!(server.count(""), 0);
+}
+
+#[test]
+fn a_clone_downloads_what_is_asked_for_and_executes_nothing() {
+    let server = S3Server::start();
+    let project = project()
+        .file("pivot.yaml", CHAIN)
+        .file("data.txt", "data\n")
+        .file("note.txt", "note\n")
+        .file(".gitignore", "*.bin\n/ran.log\n");
+    git(project.root(), &["init", "-q"]);
+    let project = server.added_to(project);
+    project.pivot("run").succeeds();
+    project.pivot("push").succeeds().says("4 objects sent");
+    commit(&project);
+
+    let clone = clone_of(&project, &server);
+    server.forget();
+    clone.pivot("pull middle").succeeds().says("1 object fetched (1000 B), 1 output restored");
+    assert_eq!(server.downloaded_bytes(), 1000);
+    server.forget();
+    // `last.bin` and `other.bin` are what no stage reads; 100 kB of `big.bin` stay there.
+    let ended = clone.pivot("run --json").succeeds();
+    let summary = ended.json_lines().pop().unwrap();
+    assert_eq!(summary["fetched"]["bytes"], 315, "{summary}");
+    assert_eq!(server.downloaded_bytes(), 315);
+    assert!(clone.ran().is_empty() && !clone.exists("big.bin"));
+    let locks = |project: &Project| ["big", "middle", "other", "last"].map(|s| project.lock(s));
+    assert_eq!(locks(&clone), locks(&project));
 }
 
 #[test]
