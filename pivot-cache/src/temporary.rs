@@ -43,7 +43,7 @@ fn with_fresh_name<T>(
                 fs::create_dir_all(dir).map_err(CacheError::io("create", dir))?;
                 made_dir = true;
             }
-            Err(error) => return Err(CacheError::io("create", path)(error)),
+            Err(error) => return Err(CacheError::io("create a file in", dir)(error)),
         }
     }
 }

@@ -85,7 +85,7 @@ fn restore(
 ) -> Result<(), StageFailure> {
     if guard.is_none() {
         // No output is replaced while its stage runs.
-        *guard = Some(guard::take(site.root, &out.stage)?);
+        *guard = Some(guard::take_soon(site.root, &out.stage)?);
     }
     let path = &out.artifact.path;
     check_inside(site.root, path)?;

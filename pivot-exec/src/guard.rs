@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -15,6 +16,10 @@ use crate::outcome::StageFailure;
 
 /// Where the guards are, relative to the project.
 const DIR: &str = ".pivot/run";
+
+/// How long [`take_soon`] waits, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The right to run one stage, until it is dropped.
 #[derive(Debug)]
@@ -55,6 +60,23 @@ pub(crate) fn take(root: &Path, stage: &str) -> Result<StageGuard, StageFailure>
     match try_take(root, stage)? {
         Attempt::Taken(guard) => Ok(guard),
         Attempt::Held(pid) => Err(StageFailure::Held { pid }),
+    }
+}
+
+/// The same, with patience for who only brings outputs or looks at them.
+///
+/// # Errors
+/// As [`take`].
+pub(crate) fn take_soon(root: &Path, stage: &str) -> Result<StageGuard, StageFailure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match try_take(root, stage)? {
+            Attempt::Taken(guard) => return Ok(guard),
+            Attempt::Held(pid) if Instant::now() >= deadline => {
+                return Err(StageFailure::Held { pid });
+            }
+            Attempt::Held(_) => std::thread::sleep(RETRY),
+        }
     }
 }
 

@@ -93,7 +93,8 @@ pub use plan::{Cause, Decision, MissingDep, Plan, StagePlan};
 pub use project::{OpenProject, make_layout};
 pub use record::{Phase, RunRecord, Span, StageRecord, names as run_names, read as read_run};
 pub use remotes::{
-    RemoteChoiceError, choose_remote, open_remote, open_remote_with, remote_name_problem,
+    RemoteChoiceError, choose_remote, open_remote, open_remote_with, output_around_remote,
+    remote_name_problem, remote_place_problem,
 };
 pub use roots::{RootError, Roots};
 pub use run::{Executor, RunError, RunOptions, run, run_with};

@@ -1,6 +1,7 @@
 //! The remotes of a project: from a name in the configuration to something that can be asked.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use pivot_pipeline::closest;
 use pivot_remote::{
@@ -9,6 +10,7 @@ use pivot_remote::{
 use thiserror::Error;
 
 use crate::config::{AddressingStyle, Config, RemoteConfig};
+use crate::locked::LockedOut;
 use crate::project::OpenProject;
 
 /// How long the name of a remote may be.
@@ -54,6 +56,14 @@ pub enum RemoteChoiceError {
         /// The setting that means nothing for it.
         setting: &'static str,
     },
+    /// It is a directory that is no other place than the project's own.
+    #[error("remote `{name}` cannot be used: it {problem}")]
+    Place {
+        /// The remote.
+        name: String,
+        /// Completes "the directory …".
+        problem: &'static str,
+    },
     /// It cannot be opened.
     #[error("remote `{name}` cannot be used")]
     Open {
@@ -81,6 +91,9 @@ impl RemoteChoiceError {
             Self::Url { name, .. } => Some(format!("correct `remotes.{name}` in {CONFIG}")),
             Self::Setting { name, setting, .. } => {
                 Some(format!("remove it: `pivot config unset remotes.{name}.{setting}`"))
+            }
+            Self::Place { name, .. } => {
+                Some(format!("set `remotes.{name}` in {CONFIG} to a directory elsewhere"))
             }
             Self::Open { .. } => None,
         }
@@ -145,6 +158,10 @@ pub fn open_remote_with<'p>(
     if let Some(setting) = settings.bucket_settings().into_iter().find(foreign) {
         return Err(RemoteChoiceError::Setting { name: name.to_owned(), url, setting });
     }
+    let root = project.root();
+    if let Some(problem) = remote_place_problem(root, &project.config, &url) {
+        return Err(RemoteChoiceError::Place { name: name.to_owned(), problem });
+    }
     let RemoteConfig { endpoint_url, region, profile, addressing_style, anonymous, .. } =
         settings.clone();
     let addressing = match addressing_style {
@@ -154,9 +171,52 @@ pub fn open_remote_with<'p>(
     };
     let anonymous = anonymous.unwrap_or(false);
     let options = RemoteOptions { endpoint_url, region, profile, addressing, anonymous, ..options };
-    let remote = pivot_remote::open_with(&url, &options, project.root())
+    let remote = pivot_remote::open_with(&url, &options, root)
         .map_err(|source| RemoteChoiceError::Open { name: name.to_owned(), source })?;
-    Ok((name.to_owned(), Indexed::new(remote, &project.state)))
+    let remote = Indexed::new(remote, &project.state);
+    // To ask a directory costs no more than to look into the index.
+    let is_directory = matches!(url, RemoteUrl::Directory(_));
+    Ok((name.to_owned(), if is_directory { remote.asking() } else { remote }))
+}
+
+/// Why a directory is no place for what shall not be lost with the project, if so; completes "the
+/// directory …". A bucket is.
+pub fn remote_place_problem(root: &Path, config: &Config, url: &RemoteUrl) -> Option<&'static str> {
+    let RemoteUrl::Directory(directory) = url else { return None };
+    let directory = real_path(&root.join(directory));
+    let cache = config.cache.dir.as_deref().unwrap_or(Path::new(".pivot/cache"));
+    let cache = real_path(&root.join(cache));
+    if directory == real_path(root) {
+        Some("is the project itself")
+    } else if directory.starts_with(&cache) {
+        Some("is the project's own cache")
+    } else if directory.starts_with(real_path(&root.join(".pivot"))) {
+        Some("lies in the project's `.pivot`")
+    } else {
+        None
+    }
+}
+
+/// The output that the remote's directory lies in, if it does: what is sent there would change it.
+pub fn output_around_remote<'o>(
+    root: &Path,
+    url: &RemoteUrl,
+    outs: &'o [LockedOut],
+) -> Option<&'o LockedOut> {
+    let RemoteUrl::Directory(directory) = url.relative_to(root) else { return None };
+    let directory = real_path(&directory);
+    let inner = directory.strip_prefix(real_path(root)).ok()?;
+    outs.iter().find(|out| inner.starts_with(&out.artifact.path))
+}
+
+/// The path without links, as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let real = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, real)) = real else { return path.to_owned() };
+    match path.strip_prefix(above) {
+        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+        _ => real,
+    }
 }
 
 /// What is wrong with `name` as the name of a remote, if anything; completes "the name …".

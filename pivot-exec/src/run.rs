@@ -99,6 +99,10 @@ pub fn run_with(
     let started = Instant::now();
     let Planned { plan, extras, .. } = planned;
     let is_idle = plan.is_idle();
+    // A remote that does not answer is told before hours of work that it would have spared.
+    for text in supply.take_notices() {
+        on_event(Event::Notice { text });
+    }
     let mut ends = if is_idle {
         Ends::default()
     } else {

@@ -43,13 +43,20 @@ pub struct Indexed<'s> {
     inner: Box<dyn Remote>,
     state: &'s State,
     place: String,
+    is_trusted: bool,
     now: fn() -> SystemTime,
 }
 
 impl<'s> Indexed<'s> {
     /// `inner` with its index in `state`, which the caller flushes.
     pub fn new(inner: Box<dyn Remote>, state: &'s State) -> Self {
-        Self { place: inner.place(), inner, state, now: SystemTime::now }
+        Self { place: inner.place(), inner, state, is_trusted: true, now: SystemTime::now }
+    }
+
+    /// The same, but the remote is asked for every object, and the index only learns.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { is_trusted: false, ..self }
     }
 
     fn key(&self, id: ObjectId) -> Vec<u8> {
@@ -63,6 +70,9 @@ impl<'s> Indexed<'s> {
     }
 
     fn is_known(&self, id: ObjectId) -> bool {
+        if !self.is_trusted {
+            return false;
+        }
         let seconds = self
             .state
             .get_with(Table::Remote, &self.key(id), |value| {

@@ -88,6 +88,9 @@ impl RemoteUrl {
             return Err(UrlError::Malformed { problem: "holds control characters" });
         }
         match text.split_once("://") {
+            None if text.starts_with("s3:") => Err(UrlError::Malformed {
+                problem: "needs two slashes: write `s3://bucket/prefix`",
+            }),
             None => parse_path(text),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("s3") => {
                 parse_bucket(rest).map(|(bucket, prefix)| RemoteUrl::S3 { bucket, prefix })

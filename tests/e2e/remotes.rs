@@ -80,6 +80,7 @@ fn what_cannot_be_a_remote_is_refused_and_secrets_are_not_repeated() {
         ("remote add up abfss://c@a.dfs.core.windows.net", "use `s3://bucket/prefix`, `gs://"),
         ("remote add up gs://bucket --region eu", "`--region` means nothing for gs://bucket"),
         ("remote add up s3://", "names no bucket"),
+        ("remote add up s3:/bucket", "needs two slashes"),
         ("remote add -- -x /mnt/b", "begins with `-`"),
         ("remote add a.b /mnt/b", "may only have letters"),
         ("remote add up /mnt/b --region eu", "`--region` means nothing for /mnt/b"),

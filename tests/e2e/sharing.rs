@@ -171,6 +171,11 @@ fn one_reason_for_all_is_told_once() {
     ended.says("FAIL  all 4 outputs: cannot create a file in").says("Not a directory");
     let failed = &project.pivot("push --json").exits(1).json()["failed"];
     assert_eq!(failed.as_array().unwrap().len(), 4, "{failed}");
+    // The same under many names.
+    project.remove("remote");
+    project.write("remote/files", "no directory");
+    let ended = project.pivot("push").exits(1).says("FAIL  all 4 outputs: cannot create `");
+    assert_eq!(ended.stderr().lines().count(), 1, "{ended}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::show::{output, transfer as show};
 use crate::{Global, project};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
-    let project = transfer::open(global)?;
+    let project = transfer::open(global, arguments)?;
     let session = transfer::begin(global, arguments, &project)?;
     let outs = &session.locked.outs;
     let options = project::load_options(global, &[]);

@@ -12,7 +12,7 @@ use crate::show::{output, transfer as show};
 use crate::{Global, project};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
-    let project = transfer::open(global)?;
+    let project = transfer::open(global, arguments)?;
     let session = transfer::begin(global, arguments, &project)?;
     // What is in its place need not be fetched.
     let workspace = project.workspace();

@@ -7,7 +7,7 @@ use crate::report::Report;
 use crate::show::{output, transfer as show};
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
-    let project = transfer::open(global)?;
+    let project = transfer::open(global, arguments)?;
     let session = transfer::begin(global, arguments, &project)?;
     let outlook = |remote: &dyn pivot_remote::Remote| {
         pivot_exec::would_send(&project, remote, &session.locked)

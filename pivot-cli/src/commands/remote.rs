@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use pivot_exec::{AddressingStyle, ConfigError, RemoteConfig, choose_remote, remote_name_problem};
+use pivot_exec::{
+    AddressingStyle, ConfigError, RemoteConfig, choose_remote, remote_name_problem,
+    remote_place_problem,
+};
 use pivot_pipeline::{Map, Value, YamlText};
 use pivot_remote::RemoteUrl;
 use serde_json::json;
@@ -105,15 +108,18 @@ fn add(global: &Global, arguments: &Add) -> Result<Exit, Report> {
         check_endpoint(endpoint)?;
     }
     let root = project::root(global)?;
+    let start = project::start_directory(global)?;
+    let (config, _) = pivot_exec::read_config(&root)?;
+    if let Some(problem) = remote_place_problem(&root, &config, &url.relative_to(&start)) {
+        return Err(Report::new(format!("this cannot be a remote: it {problem}"))
+            .hint("a remote keeps what is lost with the project: choose a directory elsewhere"));
+    }
     let url = match &url {
         // The user means it from where the command works, the file from the project's root.
-        RemoteUrl::Directory(path) if path.is_relative() => {
-            let start = project::start_directory(global)?;
-            match start == root {
-                true => arguments.url.clone(),
-                false => start.join(path).display().to_string(),
-            }
-        }
+        RemoteUrl::Directory(path) if path.is_relative() => match start == root {
+            true => arguments.url.clone(),
+            false => start.join(path).display().to_string(),
+        },
         RemoteUrl::Directory(_) => arguments.url.clone(),
         _ => url.to_string(),
     };

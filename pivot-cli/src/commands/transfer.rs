@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use pivot_cache::CacheGuard;
-use pivot_exec::{Interruption, Locked, OpenProject, Outlook, Shared};
+use pivot_exec::{CONFIG_FILE, Interruption, Locked, OpenProject, Outlook, Shared};
 use pivot_remote::{Indexed, Progress, Remote, RemoteError};
 
 use crate::exit::Exit;
@@ -43,8 +43,11 @@ pub(crate) struct Session<'p> {
 }
 
 /// Opens the project.
-pub(crate) fn open(global: &Global) -> Result<OpenProject, Report> {
+pub(crate) fn open(global: &Global, arguments: &Arguments) -> Result<OpenProject, Report> {
     let project = project::open(global)?;
+    if arguments.dry_run {
+        return Ok(project);
+    }
     project.make_layout().map_err(|error| Report::new("cannot make `.pivot`").caused_by(&error))?;
     Ok(project)
 }
@@ -60,7 +63,7 @@ pub(crate) fn begin<'p>(
     let guard = project.cache.share(waits);
     let interruption = Interruption::listen()
         .map_err(|error| Report::new("cannot listen for signals").caused_by(&error))?;
-    let (_, remote) = pivot_exec::open_remote(
+    let (name, mut remote) = pivot_exec::open_remote(
         project,
         arguments.remote.as_deref(),
         arguments.jobs,
@@ -69,6 +72,18 @@ pub(crate) fn begin<'p>(
     let options = project::load_options(global, &[]);
     let locked = pivot_exec::locked_outs(project, &options, &arguments.targets)
         .map_err(|error| Report::of(&error).maybe_hint(error.hint()))?;
+    if !arguments.targets.is_empty() {
+        // Who names outputs wants to be sure of these.
+        remote = remote.asking();
+    }
+    let around = pivot_exec::output_around_remote(project.root(), &remote.url(), &locked.outs);
+    if let Some(out) = around {
+        let (path, stage) = (&out.artifact.path, &out.stage);
+        return Err(Report::new(format!(
+            "remote `{name}` lies in `{path}`, an output of `{stage}`"
+        ))
+        .hint(format!("set `remotes.{name}` in {CONFIG_FILE} to a directory elsewhere")));
+    }
     for notice in &locked.notices {
         output::note(&format!("warning: {notice}"));
     }

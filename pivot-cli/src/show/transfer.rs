@@ -114,15 +114,23 @@ pub(crate) fn tell_failures(shared: &Shared) {
     if let Some(error) = &shared.record_failure {
         output::note(&format!("FAIL  records of runs: {}", with_causes(error)));
     }
+    let is_damaged = |error: &RemoteError| matches!(error, RemoteError::Corrupt { .. });
     let is_missing = |error: &RemoteError| matches!(error, RemoteError::Missing { .. });
     let is_missing_here = |error: &RemoteError| match error {
         RemoteError::Cache(error) => matches!(error, CacheError::Missing { .. }),
         _ => false,
     };
+    let stage = shared.failed.first().map_or("STAGE", |out| &out.stage);
     if failed.iter().any(|(_, error)| is_missing(error)) {
-        output::note(
-            "hint: `pivot push` where the stage was run, or run it here: `pivot run --pull never`",
-        );
+        output::note(&format!(
+            "hint: `pivot push {stage}` where the stage was run, or run it here: \
+             `pivot run --pull never`",
+        ));
+    } else if failed.iter().any(|(_, error)| is_damaged(error)) {
+        output::note(&format!(
+            "hint: delete it on the remote and `pivot push {stage}` where the stage was run, or run it \
+             here: `pivot run --pull never`",
+        ));
     } else if failed.iter().any(|(_, error)| is_missing_here(error)) {
         output::note("hint: `pivot run` makes what is missing, then push again");
     } else if let Some(hint) = failed.iter().find_map(|(_, error)| remote_hint(error)) {
@@ -136,20 +144,27 @@ fn common_reason(shared: &Shared) -> Option<String> {
     if summary.moved > 0 || summary.already_there > 0 || summary.failed.len() < 2 {
         return None;
     }
-    let mut common = None;
+    let mut common: Option<(String, String)> = None;
     for (id, error) in &summary.failed {
-        let reason = match error {
+        let text = with_causes(error);
+        // What is in the way is often the same for many files, of which one is named.
+        let kind = match error {
             RemoteError::Incomplete { .. } => continue,
-            RemoteError::Request { .. } | RemoteError::Setup { .. } | RemoteError::Io { .. } => {
-                with_causes(error).replace(&format!("object {id}"), "objects")
+            RemoteError::Request { .. } | RemoteError::Setup { .. } => text.clone(),
+            RemoteError::Io { action, source, .. }
+            | RemoteError::Cache(CacheError::Io { action, source, .. }) => {
+                format!("{action}: {source}")
             }
             _ => return None,
         };
-        if common.get_or_insert_with(|| reason.clone()) != &reason {
-            return None;
+        let general = |text: &str| text.replace(&format!("object {id}"), "objects");
+        match &common {
+            Some((known, _)) if *known != general(&kind) => return None,
+            Some(_) => {}
+            None => common = Some((general(&kind), general(&text))),
         }
     }
-    common
+    common.map(|(_, reason)| reason)
 }
 
 /// What can be done about a remote that does not do what it is asked.
@@ -246,6 +261,7 @@ pub(crate) fn shared_json(shared: &Shared) -> Value {
         "records": shared.records,
         "passed_over": places(&shared.passed_over),
         "failed": failed.collect::<Vec<_>>(),
+        "record_error": shared.record_failure.as_ref().map(|error| with_causes(error)),
     })
 }
 
