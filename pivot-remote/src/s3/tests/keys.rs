@@ -100,8 +100,8 @@ fn no_error_shows_a_secret() {
          </StringToSign></Error>"
     );
     for status in [400, 403, 404, 412, 500, 503] {
-        server.fault(Method::PUT, "", Fault::Answer(status, body.clone()), 6);
-        server.fault(Method::GET, "", Fault::Answer(status, body.clone()), 6);
+        server.fault("PUT", Fault::Answer(status, body.clone()), 6);
+        server.fault("GET", Fault::Answer(status, body.clone()), 6);
         let remote = server.remote();
         let sent = push_quietly(&mine, &remote, &[id]);
         let listed = remote.list();

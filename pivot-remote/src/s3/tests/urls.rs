@@ -9,7 +9,8 @@ fn url_of(bucket: &str, prefix: &str, options: &RemoteOptions, id: ObjectId) -> 
     let remote = S3Remote::with_env(&s3(bucket, prefix), options, env(&keys())).unwrap();
     let url = remote.alone(async |engine| {
         let key = engine.object_key(id);
-        let signed = engine.store().signed_url(Method::GET, &key, Duration::from_secs(60)).await;
+        let signed =
+            engine.store().signed_url(http::Method::GET, &key, Duration::from_secs(60)).await;
         Ok(signed.unwrap().to_string())
     });
     url.unwrap().split('?').next().unwrap().to_owned()
