@@ -15,7 +15,7 @@ use xxhash_rust::xxh64::Xxh64;
 use crate::options::Interrupt;
 use crate::record::{self, MAX_SEALED_BYTES, RecordKey};
 use crate::remote::{Remote, RemoteError, Report, Transfer};
-use crate::transfer::in_threads;
+use crate::threads::in_threads;
 use crate::url::RemoteUrl;
 
 /// More threads than this do not make a disk faster.

@@ -37,6 +37,7 @@ mod options;
 mod record;
 mod remote;
 mod s3;
+mod threads;
 mod transfer;
 mod url;
 

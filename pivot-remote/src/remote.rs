@@ -13,7 +13,7 @@ use crate::directory::DirectoryRemote;
 use crate::options::{Interrupt, RemoteOptions};
 use crate::record::RecordKey;
 use crate::s3::S3Remote;
-use crate::transfer::in_threads;
+use crate::threads::in_threads;
 use crate::url::RemoteUrl;
 
 /// A cache elsewhere.

@@ -4,15 +4,10 @@
 //! the sum at the end.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use pivot_cache::{Cache, CacheError, Content, ContentKind, ObjectId};
 
-use crate::options::Interrupt;
-use crate::remote::{Remote, RemoteError, Report, Step, Transfer};
+use crate::remote::{Remote, RemoteError, Step, Transfer};
 
 /// What happened to a number of objects.
 #[derive(Debug, Default)]
@@ -280,53 +275,19 @@ fn split(contents: &[Content]) -> (Vec<ObjectId>, Vec<Content>) {
     (files.into_iter().map(|content| content.id).collect(), directories)
 }
 
-/// Does `work` for each object on up to `jobs` threads; `report` is called on this one.
-pub(crate) fn in_threads(
-    jobs: NonZeroUsize,
-    interrupt: &Interrupt,
-    ids: &[ObjectId],
-    work: impl Fn(ObjectId) -> Result<Transfer, RemoteError> + Sync,
-    report: &mut Report<'_>,
-) {
-    let work = |id| if interrupt.is_set() { Err(RemoteError::Interrupted) } else { work(id) };
-    let threads = jobs.get().min(ids.len());
-    if threads <= 1 {
-        for &id in ids {
-            report(Step::Ended { id, result: work(id) });
-        }
-        return;
-    }
-    let next = AtomicUsize::new(0);
-    // Bounded, so that threads do not run far ahead of a slow listener.
-    let (sender, receiver) = mpsc::sync_channel(4 * threads);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next, work) = (sender.clone(), &next, &work);
-            scope.spawn(move || {
-                while let Some(&id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if sender.send((id, work(id))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        for (id, result) in receiver {
-            report(Step::Ended { id, result });
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
+    use std::num::NonZeroUsize;
     use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tempfile::TempDir;
 
     use super::*;
     use crate::directory::DirectoryRemote;
+    use crate::options::Interrupt;
     use crate::record::RecordKey;
     use crate::url::RemoteUrl;
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -53,6 +54,7 @@ pub(crate) async fn answer(
     let body = match fault {
         None | Some(Fault::Answer(..) | Fault::Reset | Fault::Stall) => whole(body),
         Some(Fault::ResetAfter) => return Err(io::Error::other("reset")),
+        Some(Fault::Slow(pause)) => slowly(&body, pause),
         Some(Fault::Cut) => then(half, stream::iter([Err(io::Error::other("cut"))])),
         Some(Fault::StallBody) => then(half, stream::pending()),
         Some(Fault::Corrupt) => whole(body.iter().map(|byte| byte ^ 1).collect::<Vec<_>>().into()),
@@ -87,6 +89,17 @@ fn bare(status: u16, text: Bytes) -> Response<Body> {
 
 fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|error: Infallible| match error {}).boxed()
+}
+
+fn slowly(bytes: &Bytes, pause: Duration) -> Body {
+    let piece_bytes = bytes.len().div_ceil(5).max(1);
+    let starts = (0..bytes.len()).step_by(piece_bytes);
+    let pieces = starts.map(|start| bytes.slice(start..bytes.len().min(start + piece_bytes)));
+    let pieces = stream::iter(pieces.collect::<Vec<_>>()).then(move |piece| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(piece))
+    });
+    BodyExt::boxed(StreamBody::new(pieces))
 }
 
 /// A body that begins with these bytes and goes on as the stream says.

@@ -1,5 +1,7 @@
 //! What the server was asked, and how it is to misbehave.
 
+use std::time::Duration;
+
 /// How the server misbehaves.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -12,6 +14,8 @@ pub enum Fault {
     ResetAfter,
     /// Never answers.
     Stall,
+    /// Sends the body in five pieces, with this time before each.
+    Slow(Duration),
     /// Sends half of the body, then closes the connection.
     Cut,
     /// Sends half of the body, then nothing.

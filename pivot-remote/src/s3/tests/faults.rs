@@ -101,6 +101,20 @@ fn faults_around_an_object_that_pass() {
     }
 }
 
+/// As long as something comes, an answer may take far longer than silence may.
+#[test]
+fn a_slow_server_is_waited_for() {
+    let Sides { server, mine, yours, .. } = sides();
+    let remote = server.impatient_remote();
+    let id = mine.put_bytes(&noise(1000)).unwrap();
+    moved(&push_quietly(&mine, &remote, &[id]));
+    server.forget_log();
+    server.fault("GET", Fault::Slow(Duration::from_millis(300)), 2);
+    assert_eq!(remote.list().unwrap(), [id]);
+    assert_eq!(moved(&fetch_quietly(&yours, &remote, &[id])), 1);
+    assert_eq!((server.count("GET"), server.forget_rules()), (2, 0));
+}
+
 /// What does not pass fails the object, is named, leaves nothing, and harms no other object.
 #[test]
 fn faults_that_stay() {
