@@ -57,6 +57,29 @@ pub(crate) fn leave(
     plan.away.extend(away);
 }
 
+/// Whether a run of `plan` can do without the remote: nothing has to be brought from there now, and
+/// no stage that may be executed reads what is left there.
+pub(crate) fn needs_nothing_from_there(
+    input: &PlanInput<'_>,
+    plan: &Plan,
+    is_in_cache: &dyn Fn(&Content) -> bool,
+) -> bool {
+    let is_away = |path: &str| {
+        let whole = plan.parts.get(path).map_or(path, |(whole, _)| whole);
+        plan.away.contains_key(whole)
+    };
+    plan.stages.iter().all(|stage| match &stage.decision {
+        Decision::Keep | Decision::Leave => true,
+        Decision::Restore(outs) | Decision::FromRunCache(outs) => {
+            outs.iter().all(|out| is_away(&out.path) || is_in_cache(&out.content))
+        }
+        Decision::Run | Decision::MayRun => {
+            let deps = &input.stages[stage.task.index()].deps;
+            !deps.iter().any(|dep| is_away(dep.as_str()))
+        }
+    })
+}
+
 /// How the selected stages read outputs.
 struct Read<'p> {
     /// Paths that are dependencies.

@@ -217,6 +217,14 @@ pub fn make_plan_with(
                 !supply.is_in_cache(content) && is_free()
             };
             away::leave(&input, &mut plan, named, &is_only_there);
+            if let Some(memory) = supply.while_silent() {
+                // What nobody needs is not made only because the remote cannot be asked about it.
+                let mut other = plan_with(&memory)?;
+                away::leave(&input, &mut other, named, &is_only_there);
+                if away::needs_nothing_from_there(&input, &other, &|c| supply.is_in_cache(c)) {
+                    plan = other;
+                }
+            }
         }
     }
     absent.leave(&mut plan);

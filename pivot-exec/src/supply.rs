@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pivot_cache::{Content, ObjectId};
 use pivot_lock::Artifact;
-use pivot_remote::{Indexed, Interrupt, RecordKey, Remote, RemoteError, RemoteOptions};
+use pivot_remote::{Indexed, Interrupt, RecordKey, Remote, RemoteError, RemoteOptions, RemoteUrl};
 
 use crate::facts::part_in;
 use crate::outcome::StageFailure;
@@ -114,7 +114,16 @@ impl<'p> Supply<'p> {
         let options = self.options.as_ref()?;
         let opened = self.remote.get_or_init(|| {
             match open_remote_with(self.project, None, options.clone()) {
-                Ok(remote) => Some(remote),
+                Ok(remote) => {
+                    if let RemoteUrl::Directory(path) = remote.1.url()
+                        && !self.project.root().join(&path).is_dir()
+                    {
+                        let path = path.display();
+                        let problem = format!("there is no directory `{path}`: is its disk there?");
+                        self.give_up(&RemoteError::Setup { problem });
+                    }
+                    Some(remote)
+                }
                 Err(error) => {
                     self.give_up(&error);
                     None
@@ -171,10 +180,18 @@ impl<'p> Supply<'p> {
             source = cause.source();
         }
         if !self.is_must {
-            let notice = format!("{text}; stages run here instead of being pulled");
+            let notice = format!("{text}; the run goes on without it");
             known.notices.push(notice);
         }
         known.trouble = Some(text);
+    }
+
+    /// The same for a remote that does not answer: as far as it has confirmed what it holds before.
+    /// `None` if it does answer.
+    pub(crate) fn while_silent(&self) -> Option<WhileSilent<'_, 'p>> {
+        let (_, remote) = self.remote.get()?.as_ref()?;
+        let is_silent = self.known().trouble.is_some();
+        is_silent.then_some(WhileSilent { project: self.project, remote })
     }
 
     /// What the user should know and has not been told.
@@ -340,6 +357,26 @@ impl Memory for Supply<'_> {
             self.fetch_manifests(&[directory.id]);
         }
         part_in(cache, directory, inner)
+    }
+}
+
+/// See [`Supply::while_silent`].
+pub(crate) struct WhileSilent<'s, 'p> {
+    project: &'p OpenProject,
+    remote: &'s Indexed<'p>,
+}
+
+impl Memory for WhileSilent<'_, '_> {
+    fn holds(&self, content: &Content) -> bool {
+        self.project.cache.holds(content) || self.remote.has_confirmed(content.id)
+    }
+
+    fn known_run(&self, key: &RunKey) -> Option<Vec<Artifact>> {
+        run_cache::look_up(&self.project.state, key)
+    }
+
+    fn part(&self, directory: &Content, inner: &Path) -> Option<Content> {
+        part_in(&self.project.cache, directory, inner)
     }
 }
 

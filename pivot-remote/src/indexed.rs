@@ -65,6 +65,12 @@ impl<'s> Indexed<'s> {
         key
     }
 
+    /// Whether the remote has confirmed the object, however long ago: good for leaving it where it is
+    /// while nobody can be asked, no proof for anything else.
+    pub fn has_confirmed(&self, id: ObjectId) -> bool {
+        self.state.get_with(Table::Remote, &self.key(id), |_| ()).is_some()
+    }
+
     fn now_seconds(&self) -> u64 {
         (self.now)().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }

@@ -203,6 +203,30 @@ fn an_input_that_the_remote_has_lost_is_made_here() {
 }
 
 #[test]
+fn what_nobody_needs_is_not_made_while_the_remote_is_silent() {
+    let project = pushed();
+    let clone = clone_of(&project);
+    clone.pivot("run").succeeds();
+    fs::rename(project.path("remote"), project.path("away")).unwrap();
+    // Not settled any more, and nothing to do.
+    clone.replace("pivot.yaml", "stages:", "# a comment\nstages:");
+    let ended = clone.pivot("run").succeeds();
+    assert_eq!(ended.counts(), "4 stages: 2 unchanged (remote), 2 unchanged ([time])");
+    assert!(clone.ran().is_empty(), "{ended}");
+    let _ = ended.says("there is no directory").says("is its disk there?");
+    clone.write("unrelated.txt", "x");
+    let stage = "  alone: {cmd: echo alone >> ran.log; cp unrelated.txt alone.txt, \
+                 deps: [unrelated.txt], outs: [alone.txt]}\n";
+    clone.write("pivot.yaml", &format!("{CHAIN}{stage}"));
+    clone.pivot("run").succeeds().says("the run goes on without it");
+    assert_eq!(clone.ran(), ["alone"]);
+    // What has to run gets its inputs made here.
+    clone.write("note.txt", "another note\n");
+    clone.pivot("run").succeeds();
+    assert_eq!(clone.ran(), ["big", "last", "middle"]);
+}
+
+#[test]
 fn without_the_remote_nothing_changes_for_who_has_all_that_is_needed() {
     let project = pushed();
     let clone = clone_of(&project);
