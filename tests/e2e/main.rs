@@ -42,6 +42,7 @@ mod s3_server;
 mod safety;
 mod selection;
 mod sharing;
+mod sharing_google;
 mod sharing_hostile;
 mod sharing_kills;
 mod sharing_lazy;

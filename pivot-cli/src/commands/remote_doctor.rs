@@ -83,7 +83,9 @@ fn milliseconds(elapsed: Duration) -> String {
 /// The error with what can be done about it.
 fn told(error: &RemoteError, what: &str) -> String {
     let hint = match error {
-        RemoteError::Request { status: None, .. } => {
+        RemoteError::Request { status: None, problem, .. }
+            if !problem.contains("the environment names none") =>
+        {
             Some("is the `endpoint_url` right, and the network there?")
         }
         other => remote_hint(other),

@@ -174,6 +174,11 @@ pub(crate) fn remote_hint(error: &RemoteError) -> Option<&'static str> {
         _ if problem.contains("RequestTimeTooSkewed") => {
             "the clock of this machine is wrong: set it right, and try again"
         }
+        _ if problem.contains("the environment names none") => {
+            "for `gs://` set GOOGLE_APPLICATION_CREDENTIALS or run \
+             `gcloud auth application-default login`, for `az://` set AZURE_STORAGE_ACCOUNT_KEY or \
+             run `az login` and set AZURE_USE_AZURE_CLI to `true`"
+        }
         Some(401 | 403) => {
             "the credentials are not allowed to list, read and write here (on S3: s3:ListBucket, \
              s3:GetObject and s3:PutObject); are they the right ones, and the `--profile`?"

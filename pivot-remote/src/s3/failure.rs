@@ -65,6 +65,18 @@ impl Failure {
         Self { text, may_pass: true, is_throttle: true, ..Self::new("") }
     }
 
+    /// The same from a service that gives tokens, for which there is no bucket without one.
+    pub(crate) fn of_token(self, is_of_machine: bool) -> Self {
+        let text = self.text;
+        Self::new(match is_of_machine {
+            true => format!(
+                "no credentials were found: the environment names none, and this machine has none \
+                 to give: {text}"
+            ),
+            false => format!("no token was given for the credentials: {text}"),
+        })
+    }
+
     /// A page of a listing without its end.
     pub(crate) fn cut_off() -> Self {
         Self { may_pass: true, ..Self::new("the server's listing has no end") }

@@ -358,6 +358,7 @@ fn again(error: &RemoteError) -> RemoteError {
             problem: problem.clone(),
             status: *status,
         },
+        RemoteError::Setup { problem } => RemoteError::Setup { problem: problem.clone() },
         other => RemoteError::Setup { problem: other.to_string() },
     }
 }

@@ -3,6 +3,7 @@
 //! It stands between the library that knows the protocol and the one that knows sockets. Neither
 //! notices when an upload stops moving, slows down when the server is busy, or counts bytes.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,12 @@ use crate::options::RemoteOptions;
 /// The longest wait before a request is sent again.
 const MAX_DELAY: Duration = Duration::from_secs(20);
 
+/// The names of the service with which a machine gives its own credentials away.
+const MACHINES: [&str; 3] = ["metadata.google.internal", "metadata", "169.254.169.254"];
+
+/// For so long a service that gave no token is not asked again.
+const REFUSAL_STAYS: Duration = Duration::from_secs(30);
+
 /// The largest answer that is read whole: a page of a listing has 1,000 keys of up to 1 KiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
@@ -44,6 +51,8 @@ pub(crate) struct Wire {
     retries: u32,
     retry_delay: Duration,
     stall_timeout: Duration,
+    /// By the name of the server that gives tokens.
+    refused_tokens: Arc<tokio::sync::Mutex<HashMap<String, (Failure, Instant)>>>,
 }
 
 impl Wire {
@@ -70,6 +79,7 @@ impl Wire {
             retries: options.retries,
             retry_delay: options.retry_delay,
             stall_timeout: options.stall_timeout,
+            refused_tokens: Arc::default(),
         })
     }
 
@@ -104,6 +114,32 @@ impl Wire {
         let (response, _permit) = self.persistently(request, true).await?;
         let (parts, body) = response.into_parts();
         Ok((parts.status, self.read_whole(body).await?))
+    }
+
+    /// Asks for a token. The library does so again for each object, so a service that has refused
+    /// is not asked for a while.
+    async fn ask_for_token(
+        &self,
+        request: HttpRequest,
+    ) -> Result<(http::Response<reqwest::Body>, Permit), Failure> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let mut refused = self.refused_tokens.lock().await;
+        match refused.get(&host) {
+            Some((failure, since)) if since.elapsed() < REFUSAL_STAYS => {
+                return Err(failure.clone());
+            }
+            _ => {}
+        }
+        let answer = match MACHINES.contains(&host.as_str()) {
+            // Only machines of some clouds have such a service.
+            true => self.impatient()?.persistently(request, false).await,
+            false => self.persistently(request, false).await,
+        };
+        answer.map_err(|failure| {
+            let failure = failure.of_token(MACHINES.contains(&host.as_str()));
+            refused.insert(host, (failure.clone(), Instant::now()));
+            failure
+        })
     }
 
     /// Sends a request until the answer is no failure that may pass.
@@ -232,12 +268,9 @@ impl Wire {
 #[async_trait]
 impl HttpService for Wire {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let (response, permit) = match request.uri().host() {
-            // Only machines of these clouds have such a server.
-            Some("metadata.google.internal" | "metadata" | "169.254.169.254") => {
-                self.impatient()?.persistently(request, false).await?
-            }
-            _ => self.persistently(request, false).await?,
+        let (response, permit) = match is_for_token(request.uri()) {
+            true => self.ask_for_token(request).await?,
+            false => self.persistently(request, false).await?,
         };
         let (parts, body) = response.into_parts();
         let body = Received {
@@ -259,6 +292,14 @@ impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
     }
+}
+
+/// Whether a request is that of the library for a token of Google's or Microsoft's.
+fn is_for_token(url: &http::Uri) -> bool {
+    let path = url.path();
+    url.host().is_some_and(|host| MACHINES.contains(&host))
+        || path.ends_with("/oauth2/token")
+        || path.ends_with("/oauth2/v2.0/token")
 }
 
 /// The wait before a request is sent again, between half and one and a half of its mean, so that

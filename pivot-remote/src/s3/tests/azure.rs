@@ -81,6 +81,29 @@ fn make_container(azurite: &Azurite, remote: &S3Remote) {
 }
 
 #[test]
+fn a_service_that_gives_no_token_is_asked_once() {
+    let Sides { server, mine, yours, .. } = sides();
+    let tokens = format!("{}/oauth2/token", server.endpoint());
+    let variables = [("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT), ("AZURE_MSI_ENDPOINT", &tokens)];
+    let url = RemoteUrl::parse("az://data").unwrap();
+    let ids: Vec<_> = (0..100_u32).map(|n| mine.put_bytes(&n.to_le_bytes()).unwrap()).collect();
+    for fetches in [false, true] {
+        let remote = S3Remote::with_env(&url, &server.options(), server::env(&variables)).unwrap();
+        let summary = match fetches {
+            true => fetch_quietly(&yours, &remote, &ids),
+            false => push_quietly(&mine, &remote, &ids),
+        };
+        let told = |words| summary.failed.iter().any(|(_, e)| e.to_string().contains(words));
+        assert!(
+            told("no token was given for the credentials: the server answered 4"),
+            "{summary:?}"
+        );
+        assert_eq!((summary.failed.len(), server.count("GET")), (100, 1));
+        server.forget_log();
+    }
+}
+
+#[test]
 fn azurite_takes_and_gives_everything() {
     // Whoever has no npm to install it with leaves this to CI.
     let Some(azurite) = start() else { return };
