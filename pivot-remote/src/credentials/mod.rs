@@ -12,7 +12,7 @@ mod time;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use object_store::CredentialProvider;
@@ -27,6 +27,9 @@ use profile::Profiles;
 /// Credentials that end sooner than this are asked for anew.
 const MARGIN: Duration = Duration::from_secs(300);
 
+/// For so long a search that was in vain is not repeated.
+pub(crate) const REFUSAL_STAYS: Duration = Duration::from_secs(30);
+
 /// Asks an environment variable.
 pub(crate) type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -39,6 +42,8 @@ pub(crate) struct Chain {
     region: String,
     wire: Wire,
     found: tokio::sync::Mutex<Option<Found>>,
+    /// Why the last search failed, and when.
+    refused: Mutex<Option<(Failure, Instant)>>,
     attempts: Mutex<Vec<CredentialAttempt>>,
 }
 
@@ -74,7 +79,7 @@ impl Chain {
         wire: Wire,
     ) -> Self {
         let (found, attempts) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { env, profiles, profile, region, wire, found, attempts }
+        Self { env, profiles, profile, region, wire, found, refused: Mutex::default(), attempts }
     }
 
     /// What was tried so far.
@@ -82,7 +87,21 @@ impl Chain {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Searches, unless that was in vain a moment ago: each object needs credentials, and a search
+    /// may wait for services that are not there.
     async fn search(&self) -> Result<(Arc<AwsCredential>, Found), Failure> {
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((failure, since)) = &*refused()
+            && since.elapsed() < REFUSAL_STAYS
+        {
+            return Err(failure.clone());
+        }
+        let searched = self.search_all().await;
+        *refused() = searched.as_ref().err().map(|failure| (failure.clone(), Instant::now()));
+        searched
+    }
+
+    async fn search_all(&self) -> Result<(Arc<AwsCredential>, Found), Failure> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let named = self.profile.is_some();
         let mut lacking = Vec::new();

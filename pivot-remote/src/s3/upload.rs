@@ -171,8 +171,7 @@ impl Engine {
         if ObjectId::from_u64(hasher.digest()) != id {
             return Err(damaged(cache, id, size_bytes));
         }
-        let completed = upload.complete().await.map_err(failed);
-        match completed {
+        match upload.complete().await.map_err(failed) {
             Ok(_) => Ok(()),
             // The answer may have been lost, after which nobody knows of such an upload.
             Err(error) => match self.ask_for(id).await {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep};
 use super::failure::Failure;
 use super::listing::{is_listing, is_whole, without_foreign_keys};
 use super::pace::{Pace, Permit};
+use crate::credentials::REFUSAL_STAYS;
 use crate::options::RemoteOptions;
 
 /// The longest wait before a request is sent again.
@@ -32,9 +33,6 @@ const MAX_DELAY: Duration = Duration::from_secs(20);
 
 /// The names of the service with which a machine gives its own credentials away.
 const MACHINES: [&str; 3] = ["metadata.google.internal", "metadata", "169.254.169.254"];
-
-/// For so long a service that gave no token is not asked again.
-const REFUSAL_STAYS: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read whole: a page of a listing has 1,000 keys of up to 1 KiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -130,13 +128,14 @@ impl Wire {
             }
             _ => {}
         }
-        let answer = match MACHINES.contains(&host.as_str()) {
+        let is_of_machine = MACHINES.contains(&host.as_str());
+        let answer = match is_of_machine {
             // Only machines of some clouds have such a service.
             true => self.impatient()?.persistently(request, false).await,
             false => self.persistently(request, false).await,
         };
         answer.map_err(|failure| {
-            let failure = failure.of_token(MACHINES.contains(&host.as_str()));
+            let failure = failure.of_token(is_of_machine);
             refused.insert(host, (failure.clone(), Instant::now()));
             failure
         })
@@ -294,10 +293,11 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Whether a request is that of the library for a token of Google's or Microsoft's.
+/// Whether a request is that of the library for a token of Google's or Microsoft's. Those of AWS
+/// are looked for elsewhere, and remembered there.
 fn is_for_token(url: &http::Uri) -> bool {
     let path = url.path();
-    url.host().is_some_and(|host| MACHINES.contains(&host))
+    path.starts_with("/computeMetadata/")
         || path.ends_with("/oauth2/token")
         || path.ends_with("/oauth2/v2.0/token")
 }

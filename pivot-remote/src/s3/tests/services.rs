@@ -177,6 +177,16 @@ fn the_role_of_an_instance() {
     let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", bare.url.as_str())];
     let error = used(&server, home.path(), &variables).unwrap_err();
     assert!(error.contains("no credentials were found"), "{error}");
+    // It is not asked once more for each object.
+    let asked = || bare.heads.lock().unwrap().len();
+    let once = asked();
+    let Sides { yours, _dir: dir, .. } = sides();
+    let variables = [variables[0], ("HOME", home.path().to_str().unwrap())];
+    let remote = S3Remote::with_env(&s3("bucket", ""), &server.options(), env(&variables)).unwrap();
+    let ids: Vec<_> = (0..100_u32).map(|n| ObjectId::of_bytes(&n.to_le_bytes())).collect();
+    assert_eq!(fetch_quietly(&yours, &remote, &ids).failed.len(), 100);
+    assert_eq!(asked(), 2 * once);
+    drop(dir);
 }
 
 #[test]
