@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use pivot_cache::{CacheError, Content, hash_artifact};
 use pivot_lock::Lock;
+use pivot_remote::Interrupt;
 use rayon::prelude::*;
 
 use crate::locked::{Locked, LockedOut};
 use crate::project::OpenProject;
+use crate::remotes::open_remote;
 
 /// What was found about the outputs that were looked at.
 #[derive(Debug)]
@@ -32,8 +34,11 @@ impl Verified {
 pub struct Finding {
     /// The output.
     pub out: LockedOut,
-    /// What is wrong; nothing, usually.
+    /// What is wrong with it; nothing, usually.
     pub wrong: Vec<Wrong>,
+    /// Whether it is neither in the workspace nor in the cache, and the default remote has confirmed
+    /// that it holds it: a run left it there.
+    pub is_away: bool,
 }
 
 /// One thing that is wrong with an output.
@@ -61,7 +66,16 @@ pub enum Wrong {
 /// quarantine; where the workspace has the right bytes, they are stored again.
 pub fn verify(project: &OpenProject, locked: &Locked) -> Verified {
     let _guard = project.cache.share(|| {});
-    let outs = locked.outs.par_iter().map(|out| look_at(project, out)).collect();
+    let mut outs: Vec<Finding> = locked.outs.par_iter().map(|out| look_at(project, out)).collect();
+    let mut absent = outs.iter_mut().filter(|finding| is_absent(&finding.wrong)).peekable();
+    if absent.peek().is_some()
+        && let Ok((_, remote)) = open_remote(project, None, None, Interrupt::default())
+    {
+        for finding in absent.filter(|f| remote.has_confirmed(f.out.artifact.content.id)) {
+            finding.is_away = true;
+            finding.wrong.clear();
+        }
+    }
     let inconsistent = inconsistent(&locked.locks);
     Verified { outs, inconsistent }
 }
@@ -84,7 +98,12 @@ fn look_at(project: &OpenProject, out: &LockedOut) -> Finding {
         let is_healed = is_right && stored() && project.cache.verify(&recorded).is_ok();
         wrong.push(Wrong::Cache { error, is_healed });
     }
-    Finding { out: out.clone(), wrong }
+    Finding { out: out.clone(), wrong, is_away: false }
+}
+
+/// Whether nothing is left of an output here, and nothing else is wrong with it.
+fn is_absent(wrong: &[Wrong]) -> bool {
+    matches!(wrong, [Wrong::Missing, Wrong::Cache { error: CacheError::Missing { .. }, .. }])
 }
 
 fn inconsistent(locks: &[(String, Lock)]) -> Vec<(String, String, String)> {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::SystemTime;
 
+use xxhash_rust::xxh64::xxh64;
+
+use crate::caretaking_kills::kill_at_every;
 use crate::sharing::{damage, object_of, objects};
 use crate::support::{Project, eventually, project};
 
@@ -87,6 +90,11 @@ fn only_what_nobody_reads_is_brought() {
     assert_eq!(objects(&clone, ".pivot/cache"), 2);
     clone.pivot("status --json").succeeds().says("unchanged (remote)");
     assert!(clone.ran().is_empty());
+    let verified = clone.pivot("verify").succeeds().says("big.bin: on the remote only");
+    assert!(
+        verified.stdout().ends_with("4 outputs: 0 wrong, 2 on the remote only\n"),
+        "{verified}"
+    );
     // What is asked for by name is brought.
     clone.pivot("run middle").succeeds().says("1 object fetched from `origin` (1000 B)");
     assert_eq!(outputs(&clone), ["middle.bin", "other.bin", "last.bin"]);
@@ -224,6 +232,29 @@ fn what_nobody_needs_is_not_made_while_the_remote_is_silent() {
     clone.write("note.txt", "another note\n");
     clone.pivot("run").succeeds();
     assert_eq!(clone.ran(), ["big", "last", "middle"]);
+}
+
+#[test]
+fn a_run_killed_at_any_change_is_taken_up_again() {
+    let project = pushed();
+    let template = clone_of(&project);
+    template.write("note.txt", "another note\n");
+    let prepare = || template.cloned_without(&[]);
+    // `middle.bin` is brought, `last` is executed, and `big.bin` stays.
+    let points = kill_at_every("run -j 1 last", prepare, |clone, at| {
+        clone.pivot("run").succeeds();
+        assert!(clone.read("last.bin").starts_with("another note\ndata"), "{at}");
+        let ran = clone.ran();
+        assert!(ran.iter().all(|stage| stage == "last") && ran.len() <= 2, "{at}: {ran:?}");
+        assert!(!clone.exists("big.bin"), "{at}");
+        assert_eq!(clone.read("middle.bin").len(), 1000, "{at}");
+        for path in clone.files_in(".pivot/cache/files") {
+            let digits = path.trim_start_matches(".pivot/cache/files/").replace('/', "");
+            let bytes = fs::read(clone.path(&path)).unwrap();
+            assert_eq!(digits, format!("{:016x}", xxh64(&bytes, 0)), "{at}");
+        }
+    });
+    assert!(points > 10, "only {points} changes were seen");
 }
 
 #[test]

@@ -31,7 +31,12 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
         let outs = verified.outs.iter().map(|finding| {
             let wrong: Vec<_> = finding.wrong.iter().map(text).collect();
             let out = &finding.out;
-            json!({ "stage": out.stage, "path": out.artifact.path, "wrong": wrong })
+            json!({
+                "stage": out.stage,
+                "path": out.artifact.path,
+                "wrong": wrong,
+                "on_remote_only": finding.is_away,
+            })
         });
         let inconsistent = verified
             .inconsistent
@@ -52,7 +57,9 @@ pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report
             lines += &format!("stale  {stage}: it read another `{path}` than `{writer}` wrote\n");
         }
         let wrong = verified.outs.iter().filter(|finding| !finding.wrong.is_empty()).count();
-        lines += &format!("{} outputs: {wrong} wrong\n", verified.outs.len());
+        let away = verified.outs.iter().filter(|finding| finding.is_away).count();
+        let away = if away > 0 { format!(", {away} on the remote only") } else { String::new() };
+        lines += &format!("{} outputs: {wrong} wrong{away}\n", verified.outs.len());
         output::data(&lines);
     }
     if !is_well {
@@ -72,6 +79,9 @@ fn group_text(group: &[Finding]) -> String {
     let is_well = group.iter().all(|finding| finding.wrong.is_empty());
     let mut lines = format!("{}  {name}\n", if is_well { "ok   " } else { "wrong" });
     for finding in group {
+        if finding.is_away {
+            lines += &format!("         {}: on the remote only\n", finding.out.artifact.path);
+        }
         for wrong in &finding.wrong {
             lines += &format!("         {}: {}\n", finding.out.artifact.path, text(wrong));
         }
