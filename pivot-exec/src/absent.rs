@@ -69,7 +69,11 @@ impl Absent {
             let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
             ends.filter_map(|end| known.get(&path[..end])).next()
         };
-        let named: Vec<_> = paths.iter().filter_map(|path| Some((*path, around(path)?))).collect();
+        // Of a directory that is there, somebody has removed the part.
+        let is_absent =
+            |whole: &Artifact| project.root().join(&whole.path).symlink_metadata().is_err();
+        let named = paths.iter().filter_map(|path| Some((*path, around(path)?)));
+        let named: Vec<_> = named.filter(|(_, (_, whole))| is_absent(whole)).collect();
         supply.want(named.iter().map(|(_, (_, whole))| whole.content));
         supply.ask_wanted();
         for (path, (lock, whole)) in named {

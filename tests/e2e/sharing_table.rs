@@ -196,6 +196,11 @@ fn data_that_nobody_pushed_is_named() {
         .says("`raw/input.csv`, which stage `split` reads")
         .says("`pivot push raw` where it is");
     project.pivot("push raw").succeeds();
+    // What somebody has removed from a directory that is there is missing.
+    clone.write("raw/mine.csv", "mine");
+    clone.pivot("run").exits(1).says("`raw/input.csv`, which stage `split` reads");
+    assert_eq!(clone.read("raw/mine.csv"), "mine");
+    clone.remove("raw");
     clone.write("scratch.txt", &project.read("scratch.txt"));
     clone.pivot("run").succeeds();
     assert!(clone.ran().is_empty());
