@@ -61,6 +61,8 @@ struct Running {
     /// Dropped before `ready` with its guard: nobody else may start while this one still writes.
     worker: Worker,
     ready: Box<Ready>,
+    /// How long it may run.
+    limit: Option<Duration>,
     /// When the stage has taken too long, and which step against it is next.
     overdue: Option<(Instant, usize)>,
 }
@@ -324,9 +326,11 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 self.outlook.start(task, now);
                 let (causes, remaining) = (&*ready.causes, self.outlook.remaining(now));
                 (self.on_event)(Event::Started { stage: name, causes, expected, remaining });
-                let overdue = self.timeout.and_then(|limit| Instant::now().checked_add(limit));
+                let own = self.stages.loaded.pipeline.stage(task).timeout;
+                let limit = self.timeout.into_iter().chain(own).min();
+                let overdue = limit.and_then(|limit| Instant::now().checked_add(limit));
                 let overdue = overdue.map(|at| (at, 0));
-                self.workers.push(Running { task, ready, worker, overdue });
+                self.workers.push(Running { task, ready, worker, limit, overdue });
             }
             Err(failure) => {
                 let causes = ready.causes.clone();
@@ -542,7 +546,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 && now >= due
             {
                 let (signal, patience) = GRACE[step];
-                running.worker.timed_out = self.timeout;
+                running.worker.timed_out = running.limit;
                 running.worker.signal(signal);
                 running.overdue = Some((now + patience, (step + 1).min(GRACE.len() - 1)));
             }

@@ -16,6 +16,7 @@ use crate::path::ProjectPath;
 use crate::place::Place;
 use crate::resources::amount;
 use crate::stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
+use crate::time_limit;
 use crate::value::{Map, Params, Value};
 
 /// One stage as Python reports it.
@@ -48,6 +49,9 @@ pub struct DeclaredStage {
     /// What it occupies while it runs.
     #[serde(default)]
     pub resources: BTreeMap<String, serde_json::Value>,
+    /// How long it may run: seconds, or a text such as `15m`.
+    #[serde(default)]
+    pub timeout: Option<serde_json::Value>,
 }
 
 /// A function's module and its name there.
@@ -171,11 +175,23 @@ impl DeclaredStage {
             };
             resources.insert(name.clone(), amount);
         }
+        let timeout = match &self.timeout {
+            None => None,
+            Some(json) => {
+                let limit = Value::from_json(json).ok().as_ref().and_then(time_limit::of_value);
+                let problem = || {
+                    let text = json.as_str().map_or_else(|| json.to_string(), str::to_owned);
+                    at(Problem::TimeLimit { stage: self.name.clone(), text })
+                };
+                Some(limit.ok_or_else(problem)?)
+            }
+        };
         let name = StageName::new(self.name.as_str())
             .map_err(|reason| at(Problem::StageName { name: self.name.clone(), reason }))?;
         let DeclaredFunction { module, qualname } = self.function;
         let action = Action::Python(PythonAction::Function { module, qualname });
-        Ok(Stage { name, place, action, deps, outs, params, mutex: self.mutex, cwd, resources })
+        let mutex = self.mutex;
+        Ok(Stage { name, place, action, deps, outs, params, mutex, cwd, resources, timeout })
     }
 
     fn place(&self) -> Place {
@@ -259,7 +275,7 @@ mod tests {
             ],
             "params": {"lr": 0.1, "n": 1, "opt": {"b": [1.0, null]}},
             "params_model": true, "mutex": ["gpu"], "cwd": null,
-            "resources": {"cpus": 2, "memory": "1GB"},
+            "resources": {"cpus": 2, "memory": "1GB"}, "timeout": 1.5,
             "code": [], "notes": [],
         })
     }
@@ -286,6 +302,7 @@ mod tests {
         );
         assert_eq!(stage.params.canonical(), r#"{"lr":0.1,"n":1,"opt":{"b":[1.0,null]}}"#);
         assert_eq!(stage.resources["memory"], 1_000_000_000);
+        assert_eq!(stage.timeout, Some(std::time::Duration::from_millis(1500)));
     }
 
     #[test]
@@ -320,6 +337,11 @@ mod tests {
                 "resources",
                 json!({"cpus": "many"}),
                 "error: `\"many\"` is not an amount of `cpus` for stage `train@a`\n  --> pipeline.py:12\nhint: write a whole number",
+            ),
+            (
+                "timeout",
+                json!("soon"),
+                "error: `soon` is not a time that stage `train@a` may take\n  --> pipeline.py:12\nhint: write seconds, or a number with a unit, such as 90s, 15m or 2h",
             ),
             (
                 "params",

@@ -168,6 +168,8 @@ pub enum Problem {
     IncrementalWithoutCache { path: String },
     #[error("`{amount}` is not an amount of `{name}` for stage `{stage}`")]
     ResourceAmount { stage: String, name: String, amount: String },
+    #[error("`{text}` is not a time that stage `{stage}` may take")]
+    TimeLimit { stage: String, text: String },
 
     // Matrix and variants.
     #[error("stage `{stage}` has both `matrix` and `variants`")]
@@ -278,6 +280,7 @@ impl Problem {
                 "write bytes as a whole number, or a size such as 8GB or 512MiB"
             }
             Self::ResourceAmount { .. } => "write a whole number",
+            Self::TimeLimit { .. } => crate::time_limit::EXPECTED,
             Self::MatrixAndVariants { .. } => {
                 "use `matrix` for combinations, `variants` for a list"
             }

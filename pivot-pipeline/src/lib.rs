@@ -49,6 +49,7 @@ mod resources;
 mod stage;
 mod suggest;
 mod template;
+mod time_limit;
 mod value;
 mod yaml;
 
@@ -67,5 +68,6 @@ pub use place::Place;
 pub use resources::resource_amount;
 pub use stage::{Action, Out, OutKind, PythonAction, Resources, Stage};
 pub use suggest::closest;
+pub use time_limit::time_limit;
 pub use value::{Map, Params, Value, ValueError};
 pub use yaml::YamlText;

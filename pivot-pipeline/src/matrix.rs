@@ -29,6 +29,7 @@ const OVERRIDES: &[&str] = &[
     "mutex",
     "cwd",
     "resources",
+    "timeout",
     "deps+",
     "outs+",
     "metrics+",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,9 @@ pub struct Stage {
     /// What it occupies while it runs.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+    /// How long it may run. It says nothing about results, so a change of it makes nothing stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
 }
 
 /// Lists of one or two, of many stages: what they could grow by would take more than what they hold.
@@ -186,6 +190,7 @@ mod tests {
             mutex: vec!["gpu".into()],
             cwd: Some(path("sub")),
             resources: [("cpus".to_owned(), 2)].into(),
+            timeout: Some(Duration::from_millis(1500)),
         };
         let text = serde_json::to_string(&stage).unwrap();
         assert_eq!(serde_json::from_str::<Stage>(&text).unwrap(), stage);

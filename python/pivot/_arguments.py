@@ -148,6 +148,17 @@ def resources(value: object) -> dict[str, int | float | str]:
     return amounts
 
 
+def timeout(value: object) -> float | str | None:
+    """Seconds or a text; which texts are times is known where they are read."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, type(None))):
+        raise DeclarationError(
+            f"`timeout` must be seconds or a text, not {describe(value)}",
+            argument="timeout",
+            hint="write `timeout=90` or `timeout='15m'`",
+        )
+    return value
+
+
 def are_mappings(*values: object) -> bool:
     """Whether all of ``values`` are mappings."""
     return all(isinstance(value, Mapping) for value in values)

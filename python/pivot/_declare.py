@@ -44,7 +44,7 @@ class Declaration:
 
     __slots__ = (
         "base", "code_deps", "cwd", "deps", "file", "function", "line", "mutex", "name", "outs",
-        "params", "resources", "variant",
+        "params", "resources", "timeout", "variant",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,7 @@ class Declaration:
         mutex: Sequence[str] = (),
         cwd: str | None = None,
         resources: Mapping[str, int | float | str] | None = None,
+        timeout: float | str | None = None,
         code_deps: Sequence[Any] = (),
     ) -> None:
         self.function = function
@@ -72,6 +73,7 @@ class Declaration:
         self.mutex = tuple(mutex)
         self.cwd = cwd
         self.resources = dict(resources or {})
+        self.timeout = timeout
         self.code_deps = tuple(code_deps)
 
     def __repr__(self) -> str:
@@ -151,6 +153,8 @@ class _Stage:
         the stage's name, if it is not to be the function's
     ``resources``
         what the stage needs, such as ``{"cpus": 2, "memory": "8GB"}``
+    ``timeout``
+        how long the stage may run before it is stopped: seconds, or a text such as ``"15m"``
     ``code_deps``
         code that the stage depends on though nothing in the function shows it: files of the
         project, functions, classes, modules
@@ -177,6 +181,7 @@ class _Stage:
         cwd: PathLike | None = ...,
         name: str | None = ...,
         resources: Resources | None = ...,
+        timeout: float | str | None = ...,
         code_deps: CodeDeps = ...,
     ) -> Callable[[F], F]: ...
 
@@ -211,6 +216,7 @@ class _Stage:
         cwd: PathLike | None = None,
         name: str | None = None,
         resources: Resources | None = None,
+        timeout: float | str | None = None,
         code_deps: CodeDeps = (),
     ) -> Callable[[F], F]:
         """Declare a function as several stages, ``function@variant`` each.
@@ -230,7 +236,7 @@ class _Stage:
         shared: dict[str, Any] = {
             "deps": deps, "outs": outs, "metrics": metrics, "plots": plots, "params": params,
             "mutex": mutex, "cwd": cwd, "name": name, "resources": resources,
-            "code_deps": code_deps,
+            "timeout": timeout, "code_deps": code_deps,
         }  # fmt: skip
         frame = sys._getframe(1)
         if isinstance(variants, (Variant, str)) or not hasattr(variants, "__iter__"):
@@ -275,6 +281,7 @@ class Pipeline:
         mutex: str | Iterable[str] = (),
         cwd: PathLike | None = None,
         resources: Resources | None = None,
+        timeout: float | str | None = None,
         code_deps: CodeDeps = (),
     ) -> None:
         """Declare ``func`` as a stage; the arguments are those of ``stage``."""
@@ -282,7 +289,7 @@ class Pipeline:
         arguments = {
             "deps": deps, "outs": outs, "metrics": metrics, "plots": plots, "params": params,
             "mutex": mutex, "cwd": cwd, "name": name, "resources": resources,
-            "code_deps": code_deps,
+            "timeout": timeout, "code_deps": code_deps,
         }  # fmt: skip
         _declare(func, arguments, place)
 
@@ -349,7 +356,8 @@ def _of_variant(
 
 
 ARGUMENTS = (
-    "deps", "outs", "metrics", "plots", "params", "mutex", "cwd", "name", "resources", "code_deps",
+    "deps", "outs", "metrics", "plots", "params", "mutex", "cwd", "name", "resources", "timeout",
+    "code_deps",
 )  # fmt: skip
 
 
@@ -379,6 +387,7 @@ def _declare(function: AnyFunction, arguments: dict[str, Any], place: tuple[str,
             mutex=check.mutex(arguments.get("mutex")),
             cwd=check.cwd(arguments.get("cwd")),
             resources=check.resources(arguments.get("resources")),
+            timeout=check.timeout(arguments.get("timeout")),
             code_deps=check.items("code_deps", arguments.get("code_deps")),
         )
     except PivotError as error:

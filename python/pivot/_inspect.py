@@ -132,6 +132,7 @@ def _described(declaration: Declaration, root: str) -> Message:
         "mutex": list(declaration.mutex),
         "cwd": None if declaration.cwd is None else inside.project(declaration.cwd, "cwd"),
         "resources": to_wire(declaration.resources),
+        "timeout": declaration.timeout,
     }
 
 

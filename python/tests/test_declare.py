@@ -160,6 +160,8 @@ class WrongArguments(DeclareTestCase):
             (dict(cwd=3), "cwd", "needs paths, not 3", ""),
             (dict(resources=3), "resources", "must be a mapping", "cpus"),
             (dict(resources={"a": []}), "resources", "maps names to amounts", ""),
+            (dict(timeout=[]), "timeout", "must be seconds or a text", "15m"),
+            (dict(timeout=True), "timeout", "must be seconds or a text", "15m"),
         ]
         for arguments, argument, message, hint in table:
             with self.subTest(arguments), self.assertRaises(PivotError) as raised:

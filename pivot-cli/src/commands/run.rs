@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_name = "HOW")]
     executor: Option<Executor>,
     /// Stop a stage whose process takes longer, such as 90s, 15m or 2h, and count it as failed
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_limit)]
     timeout: Option<Duration>,
     /// How much there is of a resource that stages need, such as gpus=2 or memory=64GB; may be
     /// repeated [default: what the configuration says, or the machine has]
@@ -108,20 +108,9 @@ impl From<Executor> for pivot_exec::Executor {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "write a number with a unit, such as 90s, 15m or 2h".to_owned();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return Err(expected()),
-    };
-    let number: f64 = number.parse().map_err(|_| expected())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())
+fn time_limit(text: &str) -> Result<Duration, String> {
+    pivot_pipeline::time_limit(text)
+        .ok_or_else(|| "write seconds, or a number with a unit, such as 90s, 15m or 2h".to_owned())
 }
 
 fn resource(text: &str) -> Result<(String, u64), String> {

@@ -162,7 +162,10 @@ pub(crate) fn hint(failure: &StageFailure) -> Option<String> {
                 .to_owned(),
         ),
         StageFailure::Capacity(lack) => Some(lack.hint()),
-        StageFailure::TimedOut { .. } => Some("give it more with `--timeout`".to_owned()),
+        StageFailure::TimedOut { .. } => Some(
+            "give it more: with `--timeout` or the stage's `timeout`, of which the shorter counts"
+                .to_owned(),
+        ),
         StageFailure::SourceChanged { .. } => {
             Some("run again; nothing was recorded for this stage".to_owned())
         }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use super::outs::Section;
 use crate::error::{PipelineError, Problem, with_article};
@@ -13,6 +14,7 @@ use crate::resources::amount;
 use crate::stage::{Action, PythonAction, Resources, Stage};
 use crate::suggest::closest;
 use crate::template::Scope;
+use crate::time_limit;
 use crate::value::Params;
 use crate::yaml::{Content, Document, Entry, Mark, Node, Scalar, ScalarKind};
 
@@ -27,6 +29,7 @@ const STAGE_KEYS: &[&str] = &[
     "mutex",
     "cwd",
     "resources",
+    "timeout",
     "matrix",
     "variants",
 ];
@@ -44,6 +47,7 @@ const STAGE_SYNONYMS: &[(&str, &str)] = &[
     ("foreach", "matrix"),
     ("parameters", "params"),
     ("lock", "mutex"),
+    ("time_limit", "timeout"),
 ];
 
 /// Turns one variant of a definition into a stage.
@@ -85,6 +89,7 @@ impl<'a> StageReader<'a> {
             mutex: Vec::new(),
             cwd: None,
             resources: Resources::new(),
+            timeout: None,
         };
         for entry in entries {
             let Entry { key, value } = entry;
@@ -112,6 +117,7 @@ impl<'a> StageReader<'a> {
                 "mutex" => stage.mutex = self.mutex(value)?,
                 "cwd" => stage.cwd = self.cwd(value)?,
                 "resources" => stage.resources = self.resources(value)?,
+                "timeout" => stage.timeout = self.timeout(value)?,
                 "matrix" | "variants" => {}
                 _ => {
                     let of = format!("stage `{}`", self.name);
@@ -243,6 +249,25 @@ impl<'a> StageReader<'a> {
             resources.insert(key.text().to_owned(), amount);
         }
         Ok(resources)
+    }
+
+    fn timeout(&self, node: &Node) -> Result<Option<Duration>, PipelineError> {
+        let expected = "a duration such as 90s, 15m or 2h";
+        let Content::Scalar(scalar) = &node.content else {
+            return Err(self.wrong_type(node, "`timeout`", expected));
+        };
+        if node.is_null() {
+            return Ok(None);
+        }
+        let resolved = self.scope.scalar(scalar, node.mark)?;
+        let scalar = resolved.as_ref().unwrap_or(scalar);
+        match time_limit::of_value(&scalar.to_value()) {
+            Some(limit) => Ok(Some(limit)),
+            None => {
+                let (stage, text) = (self.name.to_string(), scalar.text.clone());
+                Err(self.document.error(node.mark, Problem::TimeLimit { stage, text }))
+            }
+        }
     }
 
     pub(super) fn list<'n>(
