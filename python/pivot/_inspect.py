@@ -17,6 +17,7 @@ from pivot._stages import Stage, check_names, function_name, project_path
 
 if TYPE_CHECKING:
     from pivot._fingerprint import Fingerprint, Session
+    from pivot._params import StageParams
 
 
 def inspect_project(request: Message, session: Session) -> Message:
@@ -41,10 +42,15 @@ def inspect_project(request: Message, session: Session) -> Message:
                 continue
             declarations.append(_declaration_of(target, session, root))
             described.append(_described_target(target))
-    stages = [
-        _inspected(declaration, base, overrides, session, root)
-        for declaration, base in zip(declarations, described, strict=True)
-    ]
+    bound, refused = _bound(declarations, overrides)
+    with session.undisturbed():
+        # Only those before the first whose params are refused: the first error is the one to tell.
+        stages = [
+            _inspected(declaration, base, params, session, root)
+            for declaration, base, params in zip(declarations, described, bound, strict=False)
+        ]
+    if refused is not None:
+        raise refused
     for target in entry.get("targets") or ():
         if "command" in target:
             code = session.command(target["command"], target.get("cwd"))
@@ -87,15 +93,27 @@ def _declaration_of(target: Message, session: Session, root: str) -> Declaration
     return declaration
 
 
+def _bound(
+    declarations: list[Declaration], overrides: Any
+) -> tuple[list[tuple[Any, StageParams]], Exception | None]:
+    """The effective params of the stages up to the first that has an error, and that error."""
+    bound: list[tuple[Any, StageParams]] = []
+    for declaration in declarations:
+        try:
+            bound.append(Stage(declaration).effective_params(overrides))
+        except Exception as error:
+            return bound, error
+    return bound, None
+
+
 def _inspected(
     declaration: Declaration,
     described: Message,
-    overrides: Any,
+    bound: tuple[Any, StageParams],
     session: Session,
     root: str,
 ) -> Message:
-    stage = Stage(declaration)
-    effective, params = stage.effective_params(overrides)
+    effective, params = bound
     model = None if params.model is None else params.model.model_class
     try:
         code = session.fingerprint(declaration.function, declaration.name, model)

@@ -206,6 +206,7 @@ class Effects:
         self.graph = graph
         self._by_module: dict[tuple[str, Mode], list[_Effect]] = {}
         self._imports: dict[str, tuple[str, ...]] = {}
+        self._closures: dict[frozenset[str], list[str]] = {}
         self._reach_of_library: dict[str, frozenset[str]] = {}
         self._reach_of_module: dict[str, frozenset[str]] = {}
 
@@ -249,7 +250,11 @@ class Effects:
         start = {name for component in reached.values() for name in component.modules}
         if module is not None:
             start.add(module)
-        return self._import_closure(start)
+        key = frozenset(start)
+        known = self._closures.get(key)
+        if known is None:
+            known = self._closures[key] = self._import_closure(start)
+        return known
 
     # ------------------------------------------------------------------ modules
 

@@ -39,6 +39,8 @@ class Sources:
         """Module name -> user modules whose top-level code first imported it."""
         self.fresh: list[Source] = []
         """Those that had to be compiled."""
+        self.loads = 0
+        """How many times code of the user's was loaded to be executed."""
         self._earlier: list[Source] = []
 
     def install(self) -> None:
@@ -98,6 +100,7 @@ class Sources:
         outline: tuple[Any, ...] | None = None,
     ) -> Source:
         """Remember the bytes and the code of one module."""
+        self.loads += 1
         source = Source(path, data, code, name, digest, outline)
         previous = self.by_path.get(path)
         if previous is not None:

@@ -19,6 +19,7 @@ from ._scripts import PATH, SEPARATORS, Scripts, can_start_programs
 __all__ = ["Fingerprint", "Manifests"]
 
 _PATH_MAX = 200  # longer words are data
+_VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 # What a stage's code calls -> what counts for it beyond the usual.
 _READERS = (
@@ -42,6 +43,9 @@ _READERS = (
 )
 
 
+_reads_of: dict[str, frozenset[str]] = {}
+
+
 class Fingerprint(NamedTuple):
     """What one stage's code is."""
 
@@ -55,6 +59,14 @@ class Fingerprint(NamedTuple):
     """Words in the code that may be paths of files which programs or libraries read."""
 
 
+class _Owned(NamedTuple):
+    """What an object of a library stands for in a manifest."""
+
+    compiled: dict[str, Any] | None
+    digests: dict[str, str]
+    """Distributions, each with what counts of it."""
+
+
 class Manifests:
     """Puts together what stages depend on, from the shared graph."""
 
@@ -64,6 +76,12 @@ class Manifests:
         self.scripts = Scripts(graph.roots)
         self.packages = packages
         self._environment: set[str] = set()
+        self._owned: dict[str, _Owned] = {}
+        self._owned_among = 0
+        exact = repr(tuple(sys.version_info)) if packages == "exact" else _VERSION
+        parts = [sys.implementation.name, exact, *_unusual()]
+        digest = component_hash(*(part.encode() for part in parts))
+        self._python = _entry(f"python:{_VERSION}", digest, None, None)
 
     def environment_names(self) -> set[str]:
         """Environment variables whose values are components of some stage."""
@@ -184,20 +202,6 @@ class Manifests:
         found.sort(key=lambda entry: (not entry["name"].startswith("self:"), entry["name"]))
         return found
 
-    def _compiled(self, names: dict[str, None]) -> list[dict[str, Any]]:
-        """The user's modules without text: extensions, and compiled files alone."""
-        found: dict[str, dict[str, Any]] = {}
-        for dotted in names:
-            module = sys.modules.get(_module_part(dotted))
-            file = getattr(module, "__file__", None)
-            if not isinstance(file, str) or file.endswith(".py"):
-                continue
-            if self.graph.roots.is_user(file):
-                key = Key("file", "", self.graph.roots.relative(file))
-                digest = self.scripts.digest_of(key)
-                found[key.label] = _entry(key.label, digest, key.name, None)
-        return [found[label] for label in sorted(found)]
-
     def _told_apart(self, component: Component, clashing: set[str], mode: Mode) -> bytes:
         """The digest of a component that may refer to one of several components of one label."""
         edges = [edge for edge in component.edges if edge.label in clashing]
@@ -211,23 +215,39 @@ class Manifests:
 
     def _outside(self, reached: dict[Key, Component]) -> list[dict[str, Any]]:
         """The interpreter and the distributions."""
-        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        exact = repr(tuple(sys.version_info)) if self.packages == "exact" else version
-        parts = [sys.implementation.name, exact, *_unusual()]
-        digest = component_hash(*(part.encode() for part in parts))
-        found = [_entry(f"python:{version}", digest, None, None)]
         names: dict[str, None] = {}
         for component in reached.values():
             names.update(component.libraries)
-        found += self._compiled(names)
-        if self.packages == "ignore":
-            return found
+        if self._owned_among != len(sys.modules):
+            # What is imported now may have been found by its name alone before.
+            self._owned_among = len(sys.modules)
+            self._owned.clear()
+        compiled: dict[str, dict[str, Any]] = {}
         digests: dict[str, str] = {}
-        packages = self.graph.packages
         for dotted in names:
-            if dotted.startswith("set "):
-                dotted = dotted[4:]
-            plain, dists = packages.of_module(_module_part(dotted))
+            owned = self._owned.get(dotted)
+            if owned is None:
+                owned = self._owned[dotted] = self._owner_of(dotted)
+            if owned.compiled is not None:
+                compiled[owned.compiled["name"]] = owned.compiled
+            digests.update(owned.digests)
+        found = [self._python, *(compiled[label] for label in sorted(compiled))]
+        found += [_entry(f"package:{name}", digests[name], None, None) for name in sorted(digests)]
+        return found
+
+    def _owner_of(self, dotted: str) -> _Owned:
+        """What stands for a library's object: distributions, or a compiled file of the user's."""
+        compiled = None
+        module = sys.modules.get(_module_part(dotted))
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and not file.endswith(".py") and self.graph.roots.is_user(file):
+            # A module without text: an extension, or a compiled file alone.
+            key = Key("file", "", self.graph.roots.relative(file))
+            compiled = _entry(key.label, self.scripts.digest_of(key), key.name, None)
+        digests: dict[str, str] = {}
+        if self.packages != "ignore":
+            packages = self.graph.packages
+            plain, dists = packages.of_module(_module_part(dotted.removeprefix("set ")))
             for dist in dists:
                 digests[dist.name] = dist.digest(self.packages)
             if plain is not None:
@@ -235,8 +255,7 @@ class Manifests:
                 digest = packages.plain_digest(top)
                 if digest is not None:
                     digests[top] = digest
-        found += [_entry(f"package:{name}", digests[name], None, None) for name in sorted(digests)]
-        return found
+        return _Owned(compiled, digests)
 
 
 def _unusual() -> list[str]:
@@ -254,10 +273,13 @@ def _mode(components: Iterable[Component]) -> Mode:
         if component.reads_texts:
             reads |= {"texts", "annotations"}
         for dotted in component.libraries:
-            for pattern, what in _READERS:
-                if pattern.match(dotted):
-                    reads |= what
-    return Mode(**dict.fromkeys(reads, True))
+            known = _reads_of.get(dotted)
+            if known is None:
+                known = _reads_of[dotted] = frozenset(
+                    one for pattern, what in _READERS if pattern.match(dotted) for one in what
+                )
+            reads |= known
+    return Mode(**dict.fromkeys(reads, True)) if reads else Mode()
 
 
 def _shared(reached: dict[Key, Component]) -> list[dict[str, Any]]:

@@ -36,6 +36,7 @@ class Pristine:
     def __init__(self) -> None:
         self._originals = [(module, dict(vars(module))) for module in _MODULES]
         self._depth = 0
+        self._replaced: list[tuple[types.ModuleType, str, Any]] = []
 
     @contextlib.contextmanager
     def restored(self) -> Generator[dict[tuple[str, str], Any], None, None]:
@@ -44,24 +45,31 @@ class Pristine:
         if self._depth:
             yield patched
             return
-        replaced: list[tuple[types.ModuleType, str, Any]] = []
+        self._put_back(patched)
+        self._depth += 1
+        try:
+            yield patched
+        finally:
+            self._depth -= 1
+            for module, name, current in self._replaced:
+                if current is self:
+                    vars(module).pop(name, None)
+                else:
+                    vars(module)[name] = current
+            self._replaced.clear()
+
+    def again(self) -> None:
+        """Put the originals back once more, after user code ran while they were in place."""
+        self._put_back({})
+
+    def _put_back(self, patched: dict[tuple[str, str], Any]) -> None:
         for module, originals in self._originals:
             namespace = vars(module)
             for name, original in originals.items():
                 current = namespace.get(name, self)
                 if current is original or (module is os and name in _RECORDED):
                     continue
-                replaced.append((module, name, current))
+                self._replaced.append((module, name, current))
                 if current is not self:
                     patched[module.__name__, name] = current
                 namespace[name] = original
-        self._depth += 1
-        try:
-            yield patched
-        finally:
-            self._depth -= 1
-            for module, name, current in replaced:
-                if current is self:
-                    vars(module).pop(name, None)
-                else:
-                    vars(module)[name] = current

@@ -60,9 +60,20 @@ _STARTERS = re.compile(
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 
+_starts: dict[str, bool] = {}
+
+
 def can_start_programs(component: Component) -> bool:
     """Whether the code of this component may start a script."""
-    return component.runs_programs or any(map(_STARTERS.match, component.libraries))
+    if component.runs_programs:
+        return True
+    for dotted in component.libraries:
+        starts = _starts.get(dotted)
+        if starts is None:
+            starts = _starts[dotted] = _STARTERS.match(dotted) is not None
+        if starts:
+            return True
+    return False
 
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")

@@ -60,6 +60,8 @@ class Session:
         self._commands = Commands(self.roots)
         self._began: Began | None = None
         self._pristine = Pristine()
+        self._patched: dict[tuple[str, str], Any] | None = None
+        self._loads = 0
 
     def start(self) -> None:
         """Install the loader and begin recording."""
@@ -102,12 +104,27 @@ class Session:
             self._recorder.begin()
             self._observer.begin()
 
+    @contextlib.contextmanager
+    def undisturbed(self) -> Generator[None, None, None]:
+        """For many fingerprints with none of the user's code between them, which saves time."""
+        with self._pristine.restored() as patched:
+            self._patched, self._loads = patched, self._sources.loads
+            try:
+                yield
+            finally:
+                self._patched = None
+
     def fingerprint(
         self, function: Any, stage_name: str, params_model: type | None = None
     ) -> Fingerprint:
         """What a stage's code is."""
         del stage_name  # the same function has the same code under any name
+        if self._patched is not None and self._loads != self._sources.loads:
+            # Modules that were imported for the stage before may have replaced something.
+            self._loads = self._sources.loads
+            self._pristine.again()
         with self._pristine.restored() as patched:
+            patched = patched if self._patched is None else self._patched
             if self._manifests is None:
                 # Syntax trees are many objects and no garbage: collecting would only walk them.
                 gc.disable()
@@ -232,6 +249,7 @@ class Session:
     @contextlib.contextmanager
     def _importing(self) -> Generator[None, None, None]:
         """Record what is imported on behalf of code that will import it later."""
+        self._loads = -1  # whatever it replaces is put back before the next fingerprint
         if self._recorder.on:
             yield
             return
