@@ -25,6 +25,7 @@ pub(crate) mod trace;
 pub(crate) mod track;
 pub(crate) mod transfer;
 pub(crate) mod verify;
+pub(crate) mod verify_rerun;
 
 /// The value of `-j`.
 pub(crate) fn jobs(text: &str) -> Result<NonZeroUsize, String> {

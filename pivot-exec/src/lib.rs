@@ -54,10 +54,12 @@ mod project;
 mod question;
 mod record;
 mod remotes;
+mod rerun;
 mod roots;
 mod run;
 mod run_cache;
 mod run_records;
+mod scratch;
 mod select;
 mod settled;
 mod share;
@@ -96,6 +98,7 @@ pub use remotes::{
     RemoteChoiceError, choose_remote, open_remote, open_remote_with, output_around_remote,
     remote_name_problem, remote_place_problem,
 };
+pub use rerun::{Difference, Repeated, Rerun, RerunError, rerun};
 pub use roots::{RootError, Roots};
 pub use run::{Executor, RunError, RunOptions, run, run_with};
 pub use select::{Reach, select};

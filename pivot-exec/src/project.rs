@@ -11,7 +11,7 @@ use pivot_pipeline::Project;
 use crate::config::{Config, ConfigError, Durability};
 
 /// What git shall not see of `.pivot`: all but the locks is of this machine.
-const IGNORED: &str = "/cache/\n/config.yaml\n/.config.yaml-*\n/logs/\n/run/\n/runs/\n/saved/\n/stages/.tmp-*\n/tracked/.tmp-*\n/state.lmdb/\n";
+const IGNORED: &str = "/cache/\n/config.yaml\n/.config.yaml-*\n/logs/\n/rerun/\n/run/\n/runs/\n/saved/\n/stages/.tmp-*\n/tracked/.tmp-*\n/state.lmdb/\n";
 
 /// Where the locks are.
 pub(crate) const LOCKS_DIR: &str = ".pivot/stages";
@@ -81,11 +81,22 @@ pub fn make_layout(root: &Path) -> io::Result<()> {
     for dir in ["stages", "logs"] {
         fs::create_dir_all(own.join(dir))?;
     }
-    let mut ignored =
-        fs::OpenOptions::new().append(true).create(true).open(own.join(".gitignore"))?;
-    // An empty one was left by a run that was killed here.
-    if ignored.metadata()?.len() == 0 {
-        ignored.write_all(IGNORED.as_bytes())?;
+    // An empty one was left by a run that was killed here, one with fewer lines by an older version.
+    // Lines of the user's own stay.
+    let path = own.join(".gitignore");
+    let present = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    let present = String::from_utf8_lossy(&present);
+    let has = |line: &&str| present.lines().any(|there| there == *line);
+    let mut added: String =
+        IGNORED.lines().filter(|line| !has(line)).map(|line| format!("{line}\n")).collect();
+    if !added.is_empty() {
+        if !present.is_empty() && !present.ends_with('\n') {
+            added.insert(0, '\n');
+        }
+        fs::OpenOptions::new().append(true).create(true).open(path)?.write_all(added.as_bytes())?;
     }
     Ok(())
 }

@@ -57,3 +57,4 @@ mod support;
 mod system_calls;
 mod timeout;
 mod trace;
+mod verify_rerun;

@@ -1,8 +1,11 @@
 //! `pivot verify`: is what the locks record still there, byte for byte?
 
+use std::num::NonZeroUsize;
+
 use pivot_exec::{Finding, Wrong};
 use serde_json::json;
 
+use crate::commands::verify_rerun;
 use crate::exit::Exit;
 use crate::report::{Report, with_causes};
 use crate::show::output;
@@ -17,12 +20,24 @@ pub(crate) struct Arguments {
     /// Stages, base names, patterns, or paths of outputs and tracked data [default: all]
     #[arg(value_name = "STAGES|PATHS")]
     words: Vec<String>,
+    /// Run the stages again in a copy of the project, and tell which do not write the same
+    ///
+    /// Each runs with the dependencies that its lock records. Files, locks and the cache of the
+    /// project stay as they are.
+    #[arg(long)]
+    rerun: bool,
+    /// How many stages may run again at the same time [default: the number of processors]
+    #[arg(short, long, value_name = "N", value_parser = crate::commands::jobs, requires = "rerun")]
+    jobs: Option<NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Report> {
+    if arguments.rerun {
+        return verify_rerun::run(global, &arguments.words, arguments.jobs, arguments.json);
+    }
     let project = project::open(global)?;
     let locked = project::locked(global, &project, &arguments.words)?;
     let verified = pivot_exec::verify(&project, &locked);
