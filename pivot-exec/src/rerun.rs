@@ -96,7 +96,10 @@ pub enum RerunError {
     Run(#[from] RunError),
 }
 
-/// Runs `selected` again and compares. Nothing of the project is changed.
+/// Runs `selected` again in a copy of the project and compares.
+///
+/// Nothing of the project is changed, unless a stage writes to an absolute path in it or through a
+/// link that leads there: that is told in the result.
 ///
 /// # Errors
 /// When there is no copy to run in, or the run as a whole cannot go on.

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Run the stages again in a copy of the project, and tell which do not write the same
     ///
     /// Each runs with the dependencies that its lock records. Files, locks and the cache of the
-    /// project stay as they are.
+    /// project stay as they are, unless a stage writes to an absolute path in it.
     #[arg(long)]
     rerun: bool,
     /// How many stages may run again at the same time [default: the number of processors]
