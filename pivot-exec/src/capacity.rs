@@ -11,6 +11,11 @@ use pivot_dag::{Scheduler, TaskId};
 use pivot_pipeline::{Resources, Stage};
 use thiserror::Error;
 
+use crate::devices::{self, Devices};
+
+/// The resource that graphics processors are.
+const GPUS: &str = "gpus";
+
 /// A stage that could never start here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CapacityError {
@@ -66,11 +71,16 @@ impl Capacities {
         // A stage that says nothing takes one processor, and `-j` alone decides about those.
         let mut all = BTreeMap::from([("cpus".to_owned(), processors.max(jobs.get()) as u64)]);
         all.extend(memory().map(|bytes| ("memory".to_owned(), bytes)));
-        all.insert("gpus".to_owned(), gpus());
+        all.insert(GPUS.to_owned(), devices::visible().len() as u64);
         for given in given {
             all.extend(given.iter().map(|(name, units)| (name.clone(), *units)));
         }
         Self(all)
+    }
+
+    /// The graphics processors that stages of this run can be given.
+    pub(crate) fn devices(&self) -> Devices {
+        Devices::new(self.0.get(GPUS).copied().unwrap_or_default())
     }
 
     /// Which part of everything that stages share the stage takes while it runs.
@@ -123,6 +133,11 @@ impl Capacities {
     }
 }
 
+/// How many graphics processors the stage needs.
+pub(crate) fn gpus_of(stage: &Stage) -> u64 {
+    stage.resources.get(GPUS).copied().unwrap_or_default()
+}
+
 /// The machine's memory in bytes, or what a container may use of it.
 fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -131,16 +146,6 @@ fn memory() -> Option<u64> {
     let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let limit = limit.and_then(|text| text.trim().parse().ok());
     Some(limit.map_or(machine, |limit| machine.min(limit)))
-}
-
-/// The graphics processors that NVIDIA's driver shows.
-fn gpus() -> u64 {
-    let is_gpu = |name: &str| {
-        let number = name.strip_prefix("nvidia");
-        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|digit| digit.is_ascii_digit()))
-    };
-    let found = fs::read_dir("/dev").into_iter().flatten().flatten();
-    found.filter(|entry| entry.file_name().to_str().is_some_and(is_gpu)).count() as u64
 }
 
 #[cfg(test)]

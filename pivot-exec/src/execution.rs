@@ -16,6 +16,8 @@ use pivot_pipeline::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::capacity::gpus_of;
+use crate::devices::{Devices, Held};
 use crate::extras::undeclared_reads;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outlook::Outlook;
@@ -55,12 +57,21 @@ pub(crate) struct Timed {
     took: Duration,
 }
 
+/// What is to run, in which order, and on what.
+pub(crate) struct Agenda<'a> {
+    pub(crate) scheduler: Scheduler<'a>,
+    pub(crate) outlook: Outlook,
+    pub(crate) devices: Devices,
+}
+
 /// A stage whose process runs.
 struct Running {
     task: TaskId,
     /// Dropped before `ready` with its guard: nobody else may start while this one still writes.
     worker: Worker,
     ready: Box<Ready>,
+    /// The graphics processors that it has.
+    devices: Held,
     /// How long it may run.
     limit: Option<Duration>,
     /// When the stage has taken too long, and which step against it is next.
@@ -137,6 +148,7 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     give_up: Option<(Instant, Interrupt)>,
     executor: Executor,
     timeout: Option<Duration>,
+    devices: Devices,
     wardens: Rc<Wardens>,
     /// Started with the first stage that needs it.
     zygote: Option<Rc<Zygote>>,
@@ -146,14 +158,14 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
 impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     pub(crate) fn new(
         stages: StageRunner<'a>,
-        scheduler: Scheduler<'a>,
-        outlook: Outlook,
+        agenda: Agenda<'a>,
         plan: &Plan,
         options: &RunOptions,
         jobs: Jobs<'scope, 'e>,
         on_event: &'e mut dyn FnMut(Event<'_>),
     ) -> Self {
         let forced = plan.stages.iter().filter(|stage| is_forced(&stage.causes));
+        let Agenda { scheduler, outlook, devices } = agenda;
         Self {
             stages,
             scheduler,
@@ -174,6 +186,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             give_up: None,
             executor: options.executor,
             timeout: options.timeout,
+            devices,
             wardens: Rc::default(),
             zygote: None,
             on_event,
@@ -311,7 +324,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         }
         let name = self.name(task);
         let root = self.stages.project.root();
-        let started = self.work(task).and_then(|work| {
+        let devices = self.devices.take(gpus_of(self.stages.loaded.pipeline.stage(task)));
+        let started = self.work(task, &devices).and_then(|work| {
             let log = self.stages.project.log_path(name);
             Worker::start(work, root, &log)
         });
@@ -330,9 +344,10 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 let limit = self.timeout.into_iter().chain(own).min();
                 let overdue = limit.and_then(|limit| Instant::now().checked_add(limit));
                 let overdue = overdue.map(|at| (at, 0));
-                self.workers.push(Running { task, ready, worker, limit, overdue });
+                self.workers.push(Running { task, ready, devices, worker, limit, overdue });
             }
             Err(failure) => {
+                self.devices.give_back(devices);
                 let causes = ready.causes.clone();
                 drop(ready);
                 self.fail(task, failure, &causes, "", None);
@@ -341,15 +356,21 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     /// What the stage's worker shall execute.
-    fn work(&mut self, task: TaskId) -> Result<Work<'a>, StageFailure> {
+    fn work(&mut self, task: TaskId, devices: &Held) -> Result<Work<'a>, StageFailure> {
         let StageRunner { project, loaded, .. } = self.stages;
         let stage = loaded.pipeline.stage(task);
         let root = project.root();
-        let (interpreter, request) = match (&stage.action, &loaded.python, loaded.run_request(task))
-        {
+        let variable = devices.variable();
+        let request = loaded.run_request(task, variable.as_ref());
+        let (interpreter, request) = match (&stage.action, &loaded.python, request) {
             (Action::Shell { command }, ..) => {
                 let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
                 let wardens = Rc::clone(&self.wardens);
+                let command = match variable {
+                    // On the same line, as the shell counts lines in its messages.
+                    Some((name, value)) => format!("export {name}={value}; {command}").into(),
+                    None => command.into(),
+                };
                 return Ok(Work::Shell { wardens, command, directory });
             }
             (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
@@ -387,14 +408,15 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             match running.worker.poll_end(&mut on_line) {
                 Ok(None) => index += 1,
                 ended => {
-                    let running = self.workers.swap_remove(index);
+                    let Running { task, ready, worker, devices, .. } =
+                        self.workers.swap_remove(index);
+                    drop(worker);
+                    self.devices.give_back(devices);
                     match ended {
-                        Ok(Some(ending)) => self.ended(running.task, running.ready, ending),
+                        Ok(Some(ending)) => self.ended(task, ready, ending),
                         Err(error) => {
-                            drop(running.worker);
-                            self.stages.discard(running.task);
-                            let failure = StageFailure::Watch(error);
-                            self.fail(running.task, failure, &running.ready.causes, "", None);
+                            self.stages.discard(task);
+                            self.fail(task, StageFailure::Watch(error), &ready.causes, "", None);
                         }
                         Ok(None) => {}
                     }

@@ -35,6 +35,7 @@ mod checkout;
 mod collect;
 mod config;
 mod config_file;
+mod devices;
 mod durations;
 mod execution;
 mod extras;

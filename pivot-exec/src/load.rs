@@ -383,7 +383,11 @@ fn order<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<usize> {
 
 impl Loaded {
     /// The request that makes the helper run a Python stage.
-    pub(crate) fn run_request(&self, task: TaskId) -> Option<serde_json::Value> {
+    pub(crate) fn run_request(
+        &self,
+        task: TaskId,
+        variable: Option<&(&str, String)>,
+    ) -> Option<serde_json::Value> {
         let stage = self.pipeline.stage(task);
         let Action::Python(action) = &stage.action else { return None };
         let project = self.pipeline.project();
@@ -406,6 +410,7 @@ impl Loaded {
             "root": project.root,
             "entry": entry,
             "stage": stage.name.as_str(),
+            "environment": variable.into_iter().cloned().collect::<HashMap<_, _>>(),
             "params": self.params[task.index()],
             "deps": stage.deps.iter().map(|dep| dep.as_str()).collect::<Vec<_>>(),
             "outs": outs.collect::<Vec<_>>(),

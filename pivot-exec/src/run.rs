@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::away::Away;
 use crate::capacity::{Capacities, CapacityError};
 use crate::config::Durability;
-use crate::execution::{Ends, Execution, Jobs};
+use crate::execution::{Agenda, Ends, Execution, Jobs};
 use crate::extras::Extras;
 use crate::facts::Planned;
 use crate::load::Loaded;
@@ -159,7 +159,7 @@ fn execute(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Ends, RunError> {
     let system = |action| move |source| RunError::System { action, source };
-    let (scheduler, lacks, outlook) = scheduler(project, loaded, plan, options)?;
+    let (agenda, lacks) = agenda(project, loaded, plan, options)?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (waker, wake) = UnixStream::pair().map_err(system("make a socket"))?;
     for end in [&waker, &wake] {
@@ -175,20 +175,19 @@ fn execute(
     let (done, finished) = mpsc::channel();
     rayon::in_place_scope(|scope| {
         let jobs = Jobs::new(scope, done, &waker);
-        let mut execution =
-            Execution::new(stages, scheduler, outlook, plan, options, jobs, on_event);
+        let mut execution = Execution::new(stages, agenda, plan, options, jobs, on_event);
         execution.go(signals, &wake, &finished)?;
         Ok(execution.into_ends())
     })
 }
 
-/// The scheduler, and why stages could not run that probably need not.
-fn scheduler<'g>(
+/// What is to run, and why stages could not run that probably need not.
+fn agenda<'g>(
     project: &OpenProject,
     loaded: &'g Loaded,
     plan: &Plan,
     options: &RunOptions,
-) -> Result<(Scheduler<'g>, HashMap<TaskId, CapacityError>, Outlook), CapacityError> {
+) -> Result<(Agenda<'g>, HashMap<TaskId, CapacityError>), CapacityError> {
     let selected: Vec<TaskId> = plan.stages.iter().map(|stage| stage.task).collect();
     let graph = loaded.pipeline.graph();
     let of_all = Options { jobs: options.jobs, on_failure: options.on_failure };
@@ -227,5 +226,5 @@ fn scheduler<'g>(
         shares: capacities.shares(options.jobs, stage(&planned.task)),
     });
     let outlook = Outlook::new(graph, tasks.collect());
-    Ok((scheduler, lacks, outlook))
+    Ok((Agenda { scheduler, outlook, devices: capacities.devices() }, lacks))
 }

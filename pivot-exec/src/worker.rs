@@ -4,6 +4,7 @@
 //! and the end through a process descriptor. A stage is over when its process is, never when
 //! a pipe reaches its end: a child that it left behind may hold the pipe for hours.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -41,7 +42,7 @@ pub(crate) enum Work<'a> {
     /// The same in a fork of the zygote.
     Forked { zygote: Rc<Zygote>, request: serde_json::Value },
     /// A shell command, in a directory.
-    Shell { wardens: Rc<Wardens>, command: &'a str, directory: PathBuf },
+    Shell { wardens: Rc<Wardens>, command: Cow<'a, str>, directory: PathBuf },
 }
 
 /// One of a stage's two streams.
@@ -151,7 +152,7 @@ impl Worker {
                 Process::Forked { zygote, child, group: None, socket }
             }
             Work::Shell { wardens, command, directory } => {
-                let warded = wardens.shell(command, &directory, [out_write, err_write]);
+                let warded = wardens.shell(&command, &directory, [out_write, err_write]);
                 Process::Own { warded: warded.map_err(StageFailure::Start)?, socket: None }
             }
         };
@@ -493,7 +494,8 @@ mod tests {
     fn run_shell(command: &str) -> (Ending, Vec<(Stream, String)>) {
         let dir = tempfile::tempdir().unwrap();
         let wardens = Rc::default();
-        let work = Work::Shell { wardens, command, directory: dir.path().to_owned() };
+        let work =
+            Work::Shell { wardens, command: command.into(), directory: dir.path().to_owned() };
         let mut worker = Worker::start(work, dir.path(), &dir.path().join("log")).unwrap();
         let mut lines = Vec::new();
         let mut on_line = |stream, line: &str| lines.push((stream, line.to_owned()));

@@ -90,6 +90,8 @@ def answer_run(request: Message, channel: Channel) -> int:
     """
     try:
         session = _set_up(request, observe=True)
+        # After the set-up: what counts as the stage's environment is the one that all stages share.
+        os.environ.update(request.get("environment") or {})
         result = run_stage(request, session)
     except BaseException as error:
         told = internal(error)

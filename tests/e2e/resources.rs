@@ -76,3 +76,68 @@ fn amounts_are_checked() {
     project.remove(".pivot/config.yaml");
     project.pivot("run --resource license=many").exits(2).says("`many` is not an amount of");
 }
+
+/// Both wait for each other: neither can get what the other had.
+const DEVICES: &str = r#"
+import os
+import time
+from pathlib import Path
+
+from pivot import stage
+
+
+def show(mine, other):
+    Path(mine).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
+    while not Path(other).exists():
+        time.sleep(0.01)
+
+
+@stage(outs=["a"], resources={"gpus": 1})
+def first(a):
+    show(a, "b")
+
+
+@stage(outs=["b"], resources={"gpus": 2})
+def second(b):
+    show(b, "a")
+
+
+@stage(deps=["a", "b"], outs=["c"])
+def third(a, b, c):
+    show(c, "a")
+"#;
+
+#[test]
+fn each_stage_gets_graphics_processors_of_its_own() {
+    for executor in ["warm", "spawn"] {
+        let project =
+            project().file("pipeline.py", DEVICES).env("CUDA_VISIBLE_DEVICES", "7,5,GPU-2");
+        project.pivot(&format!("run -j 2 --executor {executor}")).succeeds();
+        let (one, two) = (project.read("a"), project.read("b"));
+        let mut all: Vec<&str> = one.split(',').chain(two.split(',')).collect();
+        all.sort_unstable();
+        assert_eq!((one.split(',').count(), all), (1, vec!["5", "7", "GPU-2"]), "{executor}");
+        assert_eq!(project.read("c"), "7,5,GPU-2", "what a stage does not ask for is as it was");
+        let finished = project.pivot("run").succeeds();
+        assert!(finished.stdout().contains("3 unchanged"), "{}", finished.stdout());
+    }
+}
+
+#[test]
+fn graphics_processors_that_stages_share_are_not_handed_out() {
+    let stage = "echo $CUDA_VISIBLE_DEVICES >";
+    let project = project().file(
+        "pivot.yaml",
+        &format!("stages:\n  a: {{cmd: '{stage} a', outs: [a], resources: {{gpus: 1}}}}\n"),
+    );
+    let project = project.env("CUDA_VISIBLE_DEVICES", "3");
+    project.pivot("run").succeeds();
+    assert_eq!(project.read("a"), "3\n");
+    project.pivot("run -f --resource gpus=2").succeeds();
+    assert_eq!(project.read("a"), "3\n");
+    let project = project.env("CUDA_VISIBLE_DEVICES", "3,4");
+    project.pivot("run -f").succeeds();
+    assert_eq!(project.read("a"), "3\n");
+    project.pivot("run -f --resource gpus=4").succeeds();
+    assert_eq!(project.read("a"), "3,4\n");
+}
