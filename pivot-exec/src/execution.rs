@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use crate::capacity::gpus_of;
 use crate::devices::{Devices, Held};
 use crate::extras::undeclared_reads;
+use crate::keeper::Keeper;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outlook::Outlook;
 use crate::outputs::Incident;
@@ -152,6 +153,8 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     wardens: Rc<Wardens>,
     /// Started with the first stage that needs it.
     zygote: Option<Rc<Zygote>>,
+    /// Processes that have run a stage and may run another.
+    kept: Vec<Rc<Keeper>>,
     on_event: &'e mut dyn FnMut(Event<'_>),
 }
 
@@ -189,6 +192,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             devices,
             wardens: Rc::default(),
             zygote: None,
+            kept: Vec::new(),
             on_event,
         }
     }
@@ -376,8 +380,20 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
             (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),
         };
-        if self.executor == Executor::Spawn {
-            return Ok(Work::Python { interpreter, request });
+        match self.executor {
+            Executor::Spawn => return Ok(Work::Python { interpreter, request }),
+            Executor::Reuse => {
+                let keeper = match self.kept.pop() {
+                    Some(keeper) => keeper,
+                    None => {
+                        let log = project.log_path(".reuse");
+                        let keeper = Keeper::start(interpreter, root, &loaded.preload, &log);
+                        Rc::new(keeper.map_err(StageFailure::Helper)?)
+                    }
+                };
+                return Ok(Work::Kept { keeper, request });
+            }
+            Executor::Warm => {}
         }
         let zygote = match self.zygote.take().filter(|zygote| !zygote.is_dead()) {
             Some(zygote) => zygote,
@@ -426,7 +442,8 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     fn ended(&mut self, task: TaskId, ready: Box<Ready>, ending: Ending) {
-        let Ending { result, tail, elapsed, usage } = ending;
+        let Ending { result, tail, elapsed, usage, kept } = ending;
+        self.kept.extend(kept);
         let effort = Effort { elapsed, usage };
         self.recorder.span(task, Phase::Run, Instant::now() - elapsed, elapsed);
         self.recorder.effort(task, effort);

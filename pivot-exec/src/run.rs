@@ -52,6 +52,8 @@ pub enum Executor {
     Warm,
     /// Each stage in a fresh process.
     Spawn,
+    /// Stages one after the other in the same processes, which are set back in between.
+    Reuse,
 }
 
 /// Why a run could not be started or went wrong as a whole.

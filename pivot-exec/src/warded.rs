@@ -169,13 +169,24 @@ impl Warded {
         let _ = self.warden.as_ref().map(|warden| (&warden.control).write(&[number]));
     }
 
-    /// How the process ended and what it used. It waits until then.
-    pub(crate) fn wait(&mut self) -> Option<(ExitStatus, Usage)> {
-        let warden = self.warden.take()?;
+    /// What [`wait`](Self::wait) tells, for those who only look at the process: it is told once.
+    pub(crate) fn ending(&self) -> Option<(ExitStatus, Usage)> {
+        self.report().map(|(ending, _)| ending)
+    }
+
+    /// How the process ended, and whether nothing is left of it. It waits until then.
+    fn report(&self) -> Option<((ExitStatus, Usage), bool)> {
         let mut report = [0; REPORT_BYTES];
         // Without a report the warden itself was killed.
-        let (ending, is_clean) =
-            (&warden.control).read_exact(&mut report).is_ok().then(|| parse(&report))?;
+        let told = (&self.warden.as_ref()?.control).read_exact(&mut report);
+        told.is_ok().then(|| parse(&report))
+    }
+
+    /// How the process ended and what it used. It waits until then.
+    pub(crate) fn wait(&mut self) -> Option<(ExitStatus, Usage)> {
+        let report = self.report();
+        let warden = self.warden.take()?;
+        let (ending, is_clean) = report?;
         if let (true, Some(pool)) = (is_clean, &self.pool) {
             pool.idle.borrow_mut().push(warden);
         }

@@ -6,30 +6,28 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pivot_fingerprint::{
-    CodeHash, HelperError, Interpreter, Prepared, StartOptions, StreamTo, write_frame,
-};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use pivot_fingerprint::{CodeHash, HelperError, Interpreter, write_frame};
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 use serde::Deserialize;
 
+use crate::keeper::Keeper;
 use crate::orphans::{self, Traces};
 use crate::outcome::StageFailure;
+use crate::process::{Gone, Process, start_python};
 use crate::usage::Usage;
-use crate::warded::{Warded, Wardens};
-use crate::zygote::{self, Zygote};
+use crate::warded::Wardens;
+use crate::zygote::Zygote;
 
 /// How much of a stage's output is kept in memory for the message when it fails.
 const TAIL_BYTES: usize = 64 * 1024;
@@ -41,6 +39,8 @@ pub(crate) enum Work<'a> {
     Python { interpreter: &'a Interpreter, request: serde_json::Value },
     /// The same in a fork of the zygote.
     Forked { zygote: Rc<Zygote>, request: serde_json::Value },
+    /// The same in a process that runs one stage after the other.
+    Kept { keeper: Rc<Keeper>, request: serde_json::Value },
     /// A shell command, in a directory.
     Shell { wardens: Rc<Wardens>, command: Cow<'a, str>, directory: PathBuf },
 }
@@ -64,6 +64,8 @@ pub(crate) struct Ending {
     pub(crate) elapsed: Duration,
     /// What it used, where that could be told.
     pub(crate) usage: Option<Usage>,
+    /// The process, where it may run another stage.
+    pub(crate) kept: Option<Rc<Keeper>>,
 }
 
 /// What a Python stage reports about its own run; empty for a shell stage.
@@ -84,24 +86,6 @@ pub(crate) struct ExtraFrame {
     pub(crate) hash: CodeHash,
     pub(crate) file: Option<String>,
     pub(crate) line: Option<u32>,
-}
-
-#[derive(Debug)]
-enum Process {
-    /// A process of its own; a Python stage reports over the socket.
-    Own { warded: Warded, socket: Option<UnixStream> },
-    /// `group` is a note about the child's process group, as soon as it is known.
-    Forked { zygote: Rc<Zygote>, child: zygote::Child, group: Option<String>, socket: UnixStream },
-}
-
-/// How a process ended.
-#[derive(Debug)]
-enum Gone {
-    With(ExitStatus, Option<Usage>),
-    /// It never came to be; this is why.
-    NotStarted(String),
-    /// Together with the process that should have told.
-    Lost,
 }
 
 /// A stage's process while it runs. Dropping it kills the process and its group.
@@ -137,7 +121,10 @@ impl Worker {
         let (err_read, err_write) = pipe()?;
         // The helper reads the request when it is up; nobody waits for that, or for its greeting.
         let mut outgoing = Vec::new();
-        if let Work::Python { request, .. } | Work::Forked { request, .. } = &work {
+        if let Work::Python { request, .. }
+        | Work::Forked { request, .. }
+        | Work::Kept { request, .. } = &work
+        {
             write_frame(&mut outgoing, request)
                 .map_err(|error| StageFailure::Helper(HelperError::Frame(error)))?;
         }
@@ -150,6 +137,12 @@ impl Worker {
                 socket.set_nonblocking(true).map_err(StageFailure::Start)?;
                 let child = zygote.fork([theirs.into(), out_write, err_write]);
                 Process::Forked { zygote, child, group: None, socket }
+            }
+            Work::Kept { keeper, .. } => {
+                let (socket, theirs) = UnixStream::pair().map_err(StageFailure::Start)?;
+                socket.set_nonblocking(true).map_err(StageFailure::Start)?;
+                let child = keeper.run([theirs.into(), out_write, err_write]);
+                Process::Kept { keeper, child, socket }
             }
             Work::Shell { wardens, command, directory } => {
                 let warded = wardens.shell(&command, &directory, [out_write, err_write]);
@@ -180,6 +173,7 @@ impl Worker {
             Process::Own { warded, .. } => {
                 Some(Traces { leader: warded.leader(), warden: warded.warden() })
             }
+            Process::Kept { keeper, .. } => Some(keeper.traces()),
             Process::Forked { .. } => None,
         }
     }
@@ -190,7 +184,14 @@ impl Worker {
     /// Only this reads from the zygote. Call it on all workers before [`Worker::poll_end`] on any:
     /// a report that is read between two calls of that would wake nobody any more.
     pub(crate) fn hear(&mut self) -> Option<Traces> {
-        let Process::Forked { zygote, child, group, .. } = &mut self.process else { return None };
+        let (zygote, child, group) = match &mut self.process {
+            Process::Forked { zygote, child, group, .. } => (zygote, child, group),
+            Process::Kept { keeper, .. } => {
+                keeper.pump();
+                return None;
+            }
+            Process::Own { .. } => return None,
+        };
         zygote.pump();
         let leader = zygote.started(*child)?;
         *group = orphans::note(leader);
@@ -276,7 +277,15 @@ impl Worker {
         let tail: Vec<u8> = self.tail.iter().copied().collect();
         let tail = String::from_utf8_lossy(&tail).into_owned();
         let usage = if let Gone::With(_, usage) = &gone { *usage } else { None };
-        Ok(Some(Ending { result: self.verdict(gone), tail, elapsed, usage }))
+        let result = self.verdict(gone);
+        let was_stopped = self.was_cancelled || self.timed_out.is_some();
+        let kept = match &self.process {
+            Process::Kept { keeper, .. } if !was_stopped && keeper.is_usable() => {
+                Some(Rc::clone(keeper))
+            }
+            _ => None,
+        };
+        Ok(Some(Ending { result, tail, elapsed, usage, kept }))
     }
 
     fn verdict(&self, gone: Gone) -> Result<StageReport, StageFailure> {
@@ -293,7 +302,7 @@ impl Worker {
         };
         let report = match &self.process {
             Process::Own { socket: None, .. } => Some(Ok(StageReport::default())),
-            Process::Own { .. } | Process::Forked { .. } => last_result(&self.frames),
+            _ => last_result(&self.frames),
         };
         match (report, status.signal(), status.code()) {
             (Some(Err(failure)), _, _) => Err(failure),
@@ -324,88 +333,6 @@ impl Drop for Worker {
         if let Process::Forked { group, .. } = &self.process {
             group.iter().for_each(|note| orphans::end(note));
         }
-    }
-}
-
-impl Process {
-    fn socket(&self) -> Option<&UnixStream> {
-        match self {
-            Self::Own { socket, .. } => socket.as_ref(),
-            Self::Forked { socket, .. } => Some(socket),
-        }
-    }
-
-    /// What becomes readable when the process may be over.
-    fn over(&self) -> (BorrowedFd<'_>, PollFlags) {
-        match self {
-            Self::Own { warded, .. } => (warded.over(), PollFlags::IN),
-            Self::Forked { zygote, .. } => zygote.descriptor(),
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        match self {
-            Self::Own { warded, .. } => warded.signal(signal),
-            Self::Forked { zygote, child, .. } => zygote.signal(*child, signal),
-        }
-    }
-
-    /// How the process ended, if it has. Nothing that it started is left then: it would go on
-    /// writing to the stage's outputs.
-    fn reap(&mut self) -> io::Result<Option<Gone>> {
-        match self {
-            Self::Own { warded, .. } => {
-                if !is_readable(warded.over())? {
-                    return Ok(None);
-                }
-                let lost = Gone::Lost;
-                Ok(Some(
-                    warded.wait().map_or(lost, |(status, used)| Gone::With(status, Some(used))),
-                ))
-            }
-            Self::Forked { zygote, child, group, .. } => Ok(match zygote.end_of(*child) {
-                Some(zygote::End::With(status, used)) => Some(Gone::With(status, used)),
-                Some(zygote::End::NotStarted(why)) => Some(Gone::NotStarted(why)),
-                None if zygote.is_dead() => {
-                    group.iter().for_each(|note| orphans::end(note));
-                    Some(Gone::Lost)
-                }
-                None => None,
-            }),
-        }
-    }
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut polled, Some(&now))? > 0)
-}
-
-fn start_python(
-    interpreter: &Interpreter,
-    root: &Path,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-) -> Result<Process, StageFailure> {
-    let streams = StreamTo::Files { stdout, stderr };
-    let options =
-        StartOptions { directory: root.to_owned(), streams, environment: usual_environment() };
-    let Prepared { command, stream } =
-        Prepared::new(interpreter, options).map_err(StageFailure::Helper)?;
-    let warded = Warded::spawn(command).map_err(|source| {
-        StageFailure::Helper(HelperError::Start { python: interpreter.path.clone(), source })
-    })?;
-    stream.set_nonblocking(true).map_err(StageFailure::Start)?;
-    Ok(Process::Own { warded, socket: Some(stream) })
-}
-
-/// What every Python that runs stages finds in its environment.
-pub(crate) fn usual_environment() -> Vec<(OsString, OsString)> {
-    match std::env::var_os("PYTHONHASHSEED") {
-        // The order of sets then is the same in each run of a stage.
-        None => vec![("PYTHONHASHSEED".into(), "0".into())],
-        Some(_) => Vec::new(),
     }
 }
 
@@ -489,6 +416,8 @@ fn last_result(mut bytes: &[u8]) -> Option<Result<StageReport, StageFailure>> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{PollFd, poll};
+
     use super::*;
 
     fn run_shell(command: &str) -> (Ending, Vec<(Stream, String)>) {

@@ -26,9 +26,9 @@ use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::process::usual_environment;
 use crate::usage::Usage;
 use crate::warded::Warded;
-use crate::worker::usual_environment;
 
 /// A running zygote. Dropping it kills it, and its children with it.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Zygote {
     stream: UnixStream,
     next_id: Cell<u64>,
     is_dead: Cell<bool>,
+    /// It has said that it is not to be used again.
+    is_retired: Cell<bool>,
     /// What could not be sent yet: while it imports, the zygote reads nothing.
     outgoing: RefCell<VecDeque<Outgoing>>,
     incoming: RefCell<Vec<u8>>,
@@ -78,6 +80,8 @@ enum Frame {
         error: Option<String>,
         /// Seconds in user code and in the kernel, and kilobytes at the peak.
         usage: Option<(f64, f64, u64)>,
+        /// Why the process that tells this is not to be used again.
+        retired: Option<String>,
     },
     #[serde(other)]
     Other,
@@ -90,6 +94,16 @@ impl Zygote {
         python: &Interpreter,
         root: &Path,
         preload: &[String],
+        log: &Path,
+    ) -> Result<Self, HelperError> {
+        Self::start_as(&json!({ "type": "serve", "preload": preload }), python, root, log)
+    }
+
+    /// The same with another first request, which says what the process is for.
+    pub(crate) fn start_as(
+        request: &serde_json::Value,
+        python: &Interpreter,
+        root: &Path,
         log: &Path,
     ) -> Result<Self, HelperError> {
         let failed = |source| HelperError::Start { python: python.path.clone(), source };
@@ -107,12 +121,13 @@ impl Zygote {
             stream,
             next_id: Cell::new(1),
             is_dead: Cell::new(false),
+            is_retired: Cell::new(false),
             outgoing: RefCell::default(),
             incoming: RefCell::default(),
             started: RefCell::default(),
             ends: RefCell::default(),
         };
-        zygote.send(&json!({ "type": "serve", "preload": preload }), Vec::new());
+        zygote.send(request, Vec::new());
         Ok(zygote)
     }
 
@@ -201,7 +216,8 @@ impl Zygote {
             rest = after;
             match serde_json::from_slice(frame) {
                 Ok(Frame::Started { id, pid }) => drop(self.started.borrow_mut().insert(id, pid)),
-                Ok(Frame::Exit { id, status, error, usage }) => {
+                Ok(Frame::Exit { id, status, error, usage, retired }) => {
+                    self.is_retired.set(retired.is_some());
                     let seconds =
                         |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
                     let usage = usage.map(|(user, system, peak)| Usage {
@@ -234,6 +250,16 @@ impl Zygote {
     /// started.
     pub(crate) fn is_dead(&self) -> bool {
         self.is_dead.get()
+    }
+
+    /// Whether it has said that it is not to be used again.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.is_retired.get()
+    }
+
+    /// The process itself.
+    pub(crate) fn warded(&self) -> &Warded {
+        &self.warded
     }
 
     /// Asks the zygote to send a signal to a child's group: only it knows for sure that the group

@@ -44,6 +44,8 @@ def main() -> None:
         _leave(channel, _answer_digest(request))
     elif kind == "serve":
         _serve(request, channel)
+    elif kind == "keep":
+        _keep(request, channel)
     else:
         told = InternalError(f"Pivot's helper does not know the request {kind!r}")
         _leave(channel, {"type": "failed", "error": failed(told, "")})
@@ -70,10 +72,20 @@ def _serve(request: Message, channel: Channel) -> None:
         work()
 
 
+def _keep(request: Message, channel: Channel) -> None:
+    """Runs one stage after the other until the connection ends or something is left of one."""
+    from pivot._keep import Keeper
+    from pivot._serve import preload
+
+    preload(request["preload"])
+    keeper = Keeper(channel.detach(), request)
+    raise SystemExit(keeper.serve())
+
+
 def _answer_inspect(request: Message) -> Message:
     root: str = request["root"]
     try:
-        session = _set_up(request, observe=False)
+        session = set_up(request, observe=False)
         answer = inspect_project(request, session)
         session.keep_compiled()
         return answer
@@ -89,23 +101,30 @@ def answer_run(request: Message, channel: Channel) -> int:
     Only that closes files which the stage left open and runs what it registered for the end.
     """
     try:
-        session = _set_up(request, observe=True)
-        # After the set-up: what counts as the stage's environment is the one that all stages share.
-        os.environ.update(request.get("environment") or {})
-        result = run_stage(request, session)
+        result = run_stage(request, set_up(request, observe=True))
     except BaseException as error:
-        told = internal(error)
-        error_frame = {"type": "PivotError", "message": told.message, "traceback": told.traceback}
-        result = {"type": "result", "ok": False, "error": error_frame}
+        result = internal_result(error)
+    return send_result(result, channel)
+
+
+def internal_result(error: BaseException) -> Message:
+    """The result of a stage when Pivot itself failed."""
+    told = internal(error)
+    error_frame = {"type": "PivotError", "message": told.message, "traceback": told.traceback}
+    return {"type": "result", "ok": False, "error": error_frame}
+
+
+def send_result(result: Message, channel: Channel) -> int:
+    """Sends the result, closes the channel and returns the stage's exit status."""
     try:
         channel.send(result)
     except ChannelClosed:
         return 1
     channel.close()
-    return 0 if result["ok"] else 1
+    return 0 if result.get("ok") else 1
 
 
-def _set_up(request: Message, *, observe: bool) -> Session:
+def set_up(request: Message, *, observe: bool) -> Session:
     """Makes this process look to user code like ``python pipeline.py`` in the project's root."""
     root: str = request["root"]
     entry: Message = request["entry"]

@@ -28,8 +28,22 @@ _clock = time.perf_counter
 _chdir = os.chdir
 
 
-def run_stage(request: Message, session: Session) -> Message:
+def join_threads() -> None:
+    """Waits for threads as the interpreter's end does, executors' idle ones included."""
+    threading = sys.modules.get("threading")
+    shutdown = getattr(threading, "_shutdown", None)
+    if shutdown is not None:
+        shutdown()
+
+
+def run_stage(
+    request: Message,
+    session: Session,
+    join: Callable[[], None] = join_threads,
+) -> Message:
     """Runs one stage and returns the ``result`` frame, whatever happens.
+
+    ``join`` waits for the threads that the function has left.
 
     A stage has ended when its function has returned and its threads, apart from daemon threads,
     have ended, as for any Python program. ``sys.exit()`` and ``sys.exit(0)`` end it well.
@@ -37,6 +51,8 @@ def run_stage(request: Message, session: Session) -> Message:
     root: str = request["root"]
     started = _clock()
     called = started
+    # After the set-up: what counts as the stage's environment is the one that all stages share.
+    os.environ.update(request.get("environment") or {})
     try:
         declaration = _declaration(request, session, root)
         deps, outs = _paths(request)
@@ -51,7 +67,7 @@ def run_stage(request: Message, session: Session) -> Message:
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise
-        _join_threads()
+        join()
     except SystemExit as error:
         return _failed(_exit_error(error, root), started, called)
     except PivotError as error:
@@ -142,14 +158,6 @@ def _call(function: Callable[..., Any], arguments: list[Any], named: dict[str, A
             "the function returned a generator, and nothing in it has run",
             hint="write the outputs in the function, without `yield`",
         )
-
-
-def _join_threads() -> None:
-    """Waits for threads as the interpreter's end does, executors' idle ones included."""
-    threading = sys.modules.get("threading")
-    shutdown = getattr(threading, "_shutdown", None)
-    if shutdown is not None:
-        shutdown()
 
 
 def _failed(error: Message, started: float, called: float) -> Message:

@@ -17,26 +17,22 @@ import atexit
 import contextlib
 import errno
 import gc
-import io
 import os
 import select
 import signal
-import socket
-import struct
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import NoReturn
 
+from pivot._connection import Connection
 from pivot._declare import DECLARED
-from pivot._protocol import Channel, ChannelClosed, Message, decode, encode
+from pivot._processes import SUBREAPER, children, end_children, flush_c, flush_files, prctl
+from pivot._protocol import Channel, ChannelClosed, Message
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _INTERRUPTS = {signal.SIGINT}
-_STRAYS_SECONDS = 2.0  # how long what a stage left behind may take to end once it is killed
 _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
 
@@ -44,11 +40,11 @@ class Server:
     """The children that run now, and the connection that asks for more."""
 
     def __init__(self, fd: int) -> None:
-        self._connection = connection = socket.socket(fileno=fd)
+        self._connection = connection = Connection(fd)
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        self._prctl = _prctl()
+        self._prctl = prctl()
 
     def serve(self) -> Callable[[], NoReturn] | None:
         """Forks until the connection ends.
@@ -57,15 +53,15 @@ class Server:
         of this loop; in the parent it returns ``None``.
         """
         # What a stage leaves behind becomes a child of this process, wherever it has hidden.
-        self._prctl(_SUBREAPER, 1)
-        self._own = _children()  # a library may have started some when it was imported
+        self._prctl(SUBREAPER, 1)
+        self._own = children()  # a library may have started some when it was imported
         while True:
             try:
                 for descriptor, _ in self._poll.poll():
                     if descriptor != self._connection.fileno():
                         self._reap(descriptor)
                         continue
-                    work = self._answer(*self._receive())
+                    work = self._answer(*self._connection.hear())
                     if work is not None:
                         return work
             except ChannelClosed:
@@ -106,7 +102,7 @@ class Server:
         os.setpgid(0, 0)
         self._prctl(_DEATH_SIGNAL, signal.SIGKILL)
         # Until this child ends, what it leaves behind is its own, and not that of another stage.
-        self._prctl(_SUBREAPER, 1)
+        self._prctl(SUBREAPER, 1)
         if os.getppid() != parent:
             os._exit(1)  # nobody would ever reap or kill this child
         self._connection.close()
@@ -117,7 +113,7 @@ class Server:
         os.dup2(stderr, 2)
         os.close(stdout)
         os.close(stderr)
-        _reseed()
+        reseed()
 
         def work() -> NoReturn:
             from pivot._main import answer_run
@@ -146,12 +142,12 @@ class Server:
             return
         self._children[number] = (process, ended)
         self._poll.register(ended, select.POLLIN)
-        self._tell({"type": "started", "id": number, "pid": process})
+        self._connection.tell({"type": "started", "id": number, "pid": process})
 
     def _refuse(self, number: int, error: OSError) -> None:
         """Tells that there is no child; the others run on."""
         why = error.strerror or str(error)
-        self._tell({"type": "exit", "id": number, "status": _NOT_STARTED, "error": why})
+        self._connection.tell({"type": "exit", "id": number, "status": _NOT_STARTED, "error": why})
 
     def _reap(self, ended: int) -> None:
         number = next(n for n, (_, descriptor) in self._children.items() if descriptor == ended)
@@ -164,49 +160,12 @@ class Server:
         _, status, used = os.wait4(process, 0)
         self._end_strays()
         usage = [used.ru_utime, used.ru_stime, used.ru_maxrss]
-        self._tell({"type": "exit", "id": number, "status": status, "usage": usage})
+        self._connection.tell({"type": "exit", "id": number, "status": status, "usage": usage})
 
     def _end_strays(self) -> None:
         """Ends what stages have left behind outside of their groups."""
         known = self._own.union(process for process, _ in self._children.values())
-        deadline = None
-        while strays := _children() - known:
-            for process in strays:
-                with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
-                with contextlib.suppress(OSError):
-                    os.waitpid(process, os.WNOHANG)
-            now = time.monotonic()
-            deadline = deadline or now + _STRAYS_SECONDS
-            if now > deadline:
-                self._own |= strays  # such as one that waits for a file server
-            time.sleep(0.001)
-
-    def _tell(self, frame: Message) -> None:
-        body = encode(frame)
-        try:
-            self._connection.sendall(struct.pack("<I", len(body)) + body)
-        except OSError as error:
-            raise ChannelClosed from error
-
-    def _receive(self) -> tuple[Message, list[int]]:
-        """One frame, and the descriptors that came with its first bytes."""
-        header, descriptors = b"", []
-        while len(header) < 4:
-            part, came, _, _ = socket.recv_fds(self._connection, 4 - len(header), 8)
-            if not part:
-                raise ChannelClosed
-            header += part
-            descriptors += came
-        (rest,) = struct.unpack("<I", header)
-        parts = []
-        while rest:
-            part = self._connection.recv(min(rest, 1 << 20))
-            if not part:
-                raise ChannelClosed
-            parts.append(part)
-            rest -= len(part)
-        return decode(b"".join(parts)), descriptors
+        self._own |= end_children(known)
 
 
 def preload(names: Iterable[str]) -> None:
@@ -234,27 +193,15 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
     """
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()  # the interpreter's end, but for the rest of it
-    _flush_files()
-    with contextlib.suppress(BaseException):
-        import ctypes
-
-        ctypes.CDLL(None).fflush(None)  # what C code has printed and written
+    flush_files()
+    flush_c()
     with contextlib.suppress(BaseException):
         DECLARED.clear()
         for name in sys.modules.keys() - preloaded:
             sys.modules.pop(name, None)
         gc.collect()
-    _flush_files()
+    flush_files()
     os._exit(status)
-
-
-def _flush_files() -> None:
-    """Writes out every open file's buffer; what was there before the fork is frozen, not listed."""
-    files = [item for item in gc.get_objects() if issubclass(type(item), io.IOBase)]
-    for file in files:
-        with contextlib.suppress(BaseException):  # one broken file keeps none of the others back
-            if not file.closed and file.writable():
-                file.flush()
 
 
 def _kill_group(process: int, number: int) -> None:
@@ -262,28 +209,8 @@ def _kill_group(process: int, number: int) -> None:
         os.killpg(process, number)
 
 
-def _reseed() -> None:
+def reseed() -> None:
     """Gives the child random numbers of its own; Python does so for its own generator."""
     random = sys.modules.get("numpy.random")
     if random is not None:
         random.seed()
-
-
-def _children() -> frozenset[int]:
-    """The processes whose parent this one is; none where the system does not list them."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-            return frozenset(map(int, file.read().split()))
-    except OSError:
-        return frozenset()
-
-
-def _prctl() -> Callable[[int, int], object]:
-    """The system call of that name, where there is one."""
-    try:
-        import ctypes
-
-        library = ctypes.CDLL(None)
-        return lambda option, value: library.prctl(option, value, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        return lambda option, value: None

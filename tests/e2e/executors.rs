@@ -95,7 +95,10 @@ fn outputs_are_the_same_bytes_under_each_executor() {
     };
     let [first, second, third] = outputs("spawn");
     assert!(first == second && second == third, "a fresh process knew of another:\n{second}");
-    assert_eq!(outputs("warm"), [first, second, third]);
+    let outputs_of_spawn = [first, second, third];
+    for executor in ["warm", "reuse"] {
+        assert_eq!(outputs(executor), outputs_of_spawn, "{executor}");
+    }
 }
 
 #[test]
@@ -127,7 +130,7 @@ def left(text, lines, packed):
     KEPT[-1].flush()
 "#,
     );
-    for executor in ["spawn", "warm"] {
+    for executor in ["spawn", "warm", "reuse"] {
         project.pivot(&format!("run -f --executor {executor}")).succeeds();
         assert_eq!(project.read("open.txt"), "left open", "under {executor}");
         assert_eq!(project.read("lines.txt"), "a buffer", "under {executor}");
@@ -162,7 +165,97 @@ def kind(out):
     project.write(".pivot/config.yaml", "core: {executor: cold}\n");
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
-    error: `core.executor`: `cold` is not one of warm, spawn
+    error: `core.executor`: `cold` is not one of warm, spawn, reuse
       --> .pivot/config.yaml:1:18
     ");
+}
+
+/// Three stages, one after the other, that write which process they ran in; `body` is what the
+/// second does besides.
+fn processes_of(body: &str) -> Vec<u32> {
+    let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let project = project().file(
+        "pipeline.py",
+        &format!(
+            r#"
+import atexit, os, subprocess, sys, threading
+from pivot import stage
+
+def tell(out):
+    open(out, "w").write(str(os.getpid()))
+
+@stage(outs=["1.txt"])
+def first(out):
+    tell(out)
+
+@stage(deps=["1.txt"], outs=["2.txt"])
+def second(source, out):
+    tell(out)
+{body}
+
+@stage(deps=["2.txt"], outs=["3.txt"])
+def third(source, out):
+    tell(out)
+"#
+        ),
+    );
+    project.pivot("run -j 1 --executor reuse").succeeds();
+    ["1.txt", "2.txt", "3.txt"].map(|path| project.read(path).parse().unwrap()).into()
+}
+
+#[test]
+fn processes_are_reused_where_nothing_is_left_of_a_stage() {
+    for body in [
+        "pass",
+        "os.chdir('/')\nos.environ['X'] = '1'\nsys.path.insert(0, '/')",
+        "with open('2.txt') as file, subprocess.Popen(['true']) as child:\n    child.wait()",
+        "thread = threading.Thread(target=print)\nthread.start()\nthread.join()",
+    ] {
+        let [first, second, third] = processes_of(body)[..] else { unreachable!() };
+        assert!(first == second && second == third, "{body}");
+    }
+}
+
+#[test]
+fn a_process_with_something_left_of_a_stage_is_not_reused() {
+    for body in [
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "threading.Thread(target=threading.Event().wait, args=(0.05,)).start()",
+        "subprocess.Popen(['sleep', '1000'])",
+        "os.dup(0)",
+        "os.nice(1)",
+        "atexit.register(print)",
+    ] {
+        let [first, second, third] = processes_of(body)[..] else { unreachable!() };
+        assert!(first == second && second != third, "{body}");
+    }
+}
+
+#[test]
+fn what_the_end_of_a_process_does_is_done_under_each_executor() {
+    let project = project().file(
+        "pipeline.py",
+        r#"
+import atexit
+from pivot import stage
+
+kept = []
+
+@stage(outs=["end.txt", "open.txt"])
+def ends(end, out):
+    atexit.register(lambda: open(end, "w").write("at the end"))
+    kept.append(open(out, "w"))
+    kept[0].write("left open")
+
+@stage(deps=["end.txt"], outs=["late.txt"])
+def left_open(source, out):
+    kept.append(open(out, "w"))
+    kept[0].write("left open")
+"#,
+    );
+    for executor in ["warm", "spawn", "reuse"] {
+        project.pivot(&format!("run -f -j 1 --executor {executor}")).succeeds();
+        let found = ["end.txt", "open.txt", "late.txt"].map(|path| project.read(path));
+        assert_eq!(found, ["at the end", "left open", "left open"], "{executor}");
+    }
 }

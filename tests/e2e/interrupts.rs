@@ -28,7 +28,7 @@ def slow(first, out, directory):
         file.write(" and half")
 "#;
 
-const EXECUTORS: [&str; 2] = ["warm", "spawn"];
+const EXECUTORS: [&str; 3] = ["warm", "spawn", "reuse"];
 
 fn in_the_middle(executor: &str) -> (Project, Running, u32) {
     let project = project().file("pipeline.py", PIPELINE);

@@ -2,7 +2,7 @@
 
 use crate::support::{Project, eventually, is_alive, project};
 
-const EXECUTORS: [&str; 2] = ["warm", "spawn"];
+const EXECUTORS: [&str; 3] = ["warm", "spawn", "reuse"];
 
 /// A pipeline with one stage of this body, and an innocent one.
 fn stage_that(body: &str) -> Project {
@@ -244,7 +244,7 @@ def count(out):
     open(out, "w").write(library.THREADS)
 "#,
     );
-    for executor in ["warm", "spawn"] {
+    for executor in ["warm", "spawn", "reuse"] {
         project.pivot(&format!("run -f --executor {executor}")).succeeds();
         assert_eq!(project.read("out.txt"), "1", "{executor}");
     }

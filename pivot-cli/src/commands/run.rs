@@ -97,6 +97,8 @@ enum Executor {
     Warm,
     /// A fresh Python process for every stage.
     Spawn,
+    /// A few Python processes that run one stage after the other.
+    Reuse,
 }
 
 impl From<Executor> for pivot_exec::Executor {
@@ -104,6 +106,7 @@ impl From<Executor> for pivot_exec::Executor {
         match executor {
             Executor::Warm => Self::Warm,
             Executor::Spawn => Self::Spawn,
+            Executor::Reuse => Self::Reuse,
         }
     }
 }

@@ -43,6 +43,13 @@ class Children:
                     return self._file
         return None
 
+    def end(self) -> None:
+        """Close the file, when nothing more is to be told."""
+        file = self._opened()
+        if file is not None:
+            os.close(file)
+        self._file = None
+
     def is_child(self) -> bool:
         """Whether this process was forked while recording was on."""
         return _getpid() != self._parent

@@ -198,6 +198,23 @@ class Session:
             self._observer.end()
         return found
 
+    def end(self) -> None:
+        """Take back all that this session has changed in the interpreter, for the next one."""
+        self._recorder.end()
+        self._recorder.children.end()
+        if self._observer is not None:
+            self._observer.end()
+        self._sources.uninstall()
+
+    def is_user(self, module: ModuleType) -> bool:
+        """Whether a module is the user's."""
+        return self.roots.module_kind(module) == "user"
+
+    def is_installed(self, name: str) -> bool:
+        """Whether an imported module belongs to an installed package."""
+        module = sys.modules.get(name)
+        return module is not None and self.roots.module_kind(module) == "site"
+
     def extras(
         self,
         manifest: list[list[str | None]],
