@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use pivot_cache::Table;
 use pivot_dag::TaskId;
 use pivot_fingerprint::{
-    CodeHash, Component, Entry, Holds, InspectError, InspectRequest, InspectedStage, Inspection,
-    Interpreter, InterpreterError, Manifest, Note, SourcePlace, Witness,
+    CodeHash, Component, EditRequest, Entry, Helper, Holds, InspectError, InspectRequest,
+    InspectedStage, Inspection, Interpreter, InterpreterError, Manifest, Note, SourcePlace,
+    Witness,
 };
 use pivot_pipeline::{
     Action, DeclaredStage, Override, Overrides, PARAMS_FILE, ParamsFile, Pipeline, PipelineError,
@@ -113,6 +114,9 @@ struct Remembered {
     witness: Witness,
     preload: Vec<String>,
     notices: Vec<String>,
+    /// The name of Python's note about edits, of [`Inspection`].
+    #[serde(default)]
+    edits: Option<String>,
 }
 
 const REMEMBERED_KEY: &[u8] = b"pipeline";
@@ -123,10 +127,25 @@ const REMEMBERED_KEY: &[u8] = b"pipeline";
 /// When the definition, the user's modules or the params are wrong, or there is no Python.
 pub fn load(project: &OpenProject, options: &LoadOptions) -> Result<Loaded, LoadError> {
     let Question { text: question, python } = Question::of(project, options)?;
-    if let Some(remembered) = recall(project, &question) {
-        return assemble(project, options, remembered, python);
-    }
-    let remembered = ask(project, options, &python, question)?;
+    let mut helper = None;
+    let known = match last(project, &question) {
+        None => None,
+        Some(last) => match still_true(project, last) {
+            Ok(remembered) => return assemble(project, options, remembered, python),
+            Err(last) => match after_edit(project, *last, &python) {
+                Some(Edited::Function(remembered)) => Some(*remembered),
+                Some(Edited::Other(started)) => {
+                    helper = Some(started);
+                    None
+                }
+                None => None,
+            },
+        },
+    };
+    let remembered = match known {
+        Some(remembered) => remembered,
+        None => ask(project, options, Asked { python: &python, helper }, question)?,
+    };
     // Values given on the command line are for one run; they shall not displace the usual answer.
     if options.overrides.is_empty() {
         remember(project, &remembered);
@@ -142,23 +161,68 @@ pub(crate) fn stages_without_python(
     options: &LoadOptions,
 ) -> Option<Vec<Stage>> {
     let remembered = Question::of(project, options).ok();
-    match remembered.and_then(|question| recall(project, &question.text)) {
-        Some(remembered) => Some(remembered.stages),
-        None => project.project.read_definition().ok().flatten(),
+    let last = remembered.and_then(|question| last(project, &question.text));
+    match last.map(|last| still_true(project, last)) {
+        Some(Ok(remembered)) => Some(remembered.stages),
+        _ => project.project.read_definition().ok().flatten(),
     }
 }
 
-fn recall(project: &OpenProject, question: &str) -> Option<Remembered> {
+/// The last answer, if it was one to this question.
+fn last(project: &OpenProject, question: &str) -> Option<Remembered> {
     let parse = |bytes: &[u8]| serde_json::from_slice::<Remembered>(bytes).ok();
-    let mut remembered = project.state.get_with(Table::Pipeline, REMEMBERED_KEY, parse)??;
-    if remembered.question != question {
-        return None;
+    let last = project.state.get_with(Table::Pipeline, REMEMBERED_KEY, parse)??;
+    (last.question == question).then_some(last)
+}
+
+/// The last answer, if an import would still see the same; else it comes back as it was.
+fn still_true(project: &OpenProject, mut last: Remembered) -> Result<Remembered, Box<Remembered>> {
+    match last.witness.check() {
+        Ok(Holds::AsItIs) => Ok(last),
+        Ok(Holds::Refreshed(witness)) => {
+            last.witness = *witness;
+            remember(project, &last);
+            Ok(last)
+        }
+        Err(_) => Err(Box::new(last)),
     }
-    if let Holds::Refreshed(witness) = remembered.witness.check().ok()? {
-        remembered.witness = *witness;
-        remember(project, &remembered);
+}
+
+/// What Python says to a change of one source file.
+enum Edited {
+    /// It is an edit of a function's body, and this is the answer with it.
+    Function(Box<Remembered>),
+    /// It is another one. The helper waits for the next question.
+    Other(Helper),
+}
+
+/// The last answer after the edit of a function's body, if that is all that has happened since:
+/// nothing is imported for it.
+fn after_edit(
+    project: &OpenProject,
+    mut last: Remembered,
+    python: &Result<Interpreter, InterpreterError>,
+) -> Option<Edited> {
+    let name = last.edits.as_deref()?;
+    let changed = last.witness.edited_source()?;
+    let request = EditRequest { root: project.root(), name, file: changed.path() };
+    let edit = match pivot_fingerprint::edited(python.as_ref().ok()?, &request).ok()? {
+        pivot_fingerprint::Edited::Function(edit) => edit,
+        pivot_fingerprint::Edited::Other(helper) => return Some(Edited::Other(helper)),
+    };
+    for code in &mut last.codes {
+        code.manifest = std::mem::take(&mut code.manifest).after(&edit)?;
     }
-    Some(remembered)
+    last.witness = changed.into_witness(&edit);
+    last.edits = Some(edit.name);
+    Some(Edited::Function(Box::new(last)))
+}
+
+/// Who answers a question about Python code.
+struct Asked<'p> {
+    python: &'p Result<Interpreter, InterpreterError>,
+    /// A helper that runs already.
+    helper: Option<Helper>,
 }
 
 fn remember(project: &OpenProject, remembered: &Remembered) {
@@ -191,7 +255,7 @@ fn assemble(
 fn ask(
     project: &OpenProject,
     options: &LoadOptions,
-    python: &Result<Interpreter, InterpreterError>,
+    python: Asked<'_>,
     question: String,
 ) -> Result<Remembered, LoadError> {
     let params = match plain_file::read(&project.root().join(PARAMS_FILE)) {
@@ -240,13 +304,13 @@ fn ask(
 fn from_python_file(
     project: &OpenProject,
     overrides: &Overrides,
-    python: &Result<Interpreter, InterpreterError>,
+    python: Asked<'_>,
     params: ParamsFile,
 ) -> Result<(Remembered, ParamsFile), LoadError> {
     let entry = Entry::File(project.project.definition.file().to_owned());
     let (inspection, params) = inspect(project, entry, overrides, python, params)?;
-    let Inspection { witness, preload, .. } = inspection;
-    let mut remembered = Remembered { witness, preload, ..Remembered::default() };
+    let Inspection { witness, preload, edits, .. } = inspection;
+    let mut remembered = Remembered { witness, preload, edits, ..Remembered::default() };
     for stage in inspection.stages {
         remembered.stages.push(DeclaredStage::from_json(&stage.declared)?.into_stage()?);
         remembered.codes.push(StageCode::of(stage));
@@ -260,7 +324,7 @@ fn from_yaml(
     project: &OpenProject,
     mut stages: Vec<Stage>,
     overrides: &Overrides,
-    python: &Result<Interpreter, InterpreterError>,
+    python: Asked<'_>,
     params: ParamsFile,
 ) -> Result<(Remembered, ParamsFile), LoadError> {
     let mut targets = match pivot_pipeline::python_targets(&stages) {
@@ -269,14 +333,14 @@ fn from_yaml(
     };
     targets.extend(stages.iter().filter_map(command_target));
     let mut by_name: HashMap<String, StageCode> = HashMap::new();
-    let (mut witness, mut preload) = (Witness::default(), Vec::new());
+    let (mut witness, mut preload, mut edits) = (Witness::default(), Vec::new(), None);
     let mut params = params;
     overrides.apply(&mut stages)?;
     if !targets.is_empty() {
         let (inspection, back) =
             inspect(project, Entry::Targets(targets), overrides, python, params)?;
         params = back;
-        (witness, preload) = (inspection.witness, inspection.preload);
+        (witness, preload, edits) = (inspection.witness, inspection.preload, inspection.edits);
         let declared: Vec<DeclaredStage> = inspection
             .stages
             .iter()
@@ -296,21 +360,25 @@ fn from_yaml(
         }
     };
     let codes = stages.iter().map(code_of).collect();
-    Ok((Remembered { stages, codes, witness, preload, ..Remembered::default() }, params))
+    Ok((Remembered { stages, codes, witness, preload, edits, ..Remembered::default() }, params))
 }
 
 fn inspect(
     project: &OpenProject,
     entry: Entry,
     overrides: &Overrides,
-    python: &Result<Interpreter, InterpreterError>,
+    asked: Asked<'_>,
     params: ParamsFile,
 ) -> Result<(Inspection, ParamsFile), LoadError> {
-    let python = python.as_ref().map_err(Clone::clone)?;
+    let python = asked.python.as_ref().map_err(Clone::clone)?;
     let mut request = InspectRequest::new(project.root(), entry);
     request.overrides = overrides.to_json();
     request.settings = serde_json::json!({ "packages": project.config.fingerprint.packages });
-    match pivot_fingerprint::inspect(python, &request) {
+    let answer = match asked.helper {
+        Some(helper) => pivot_fingerprint::inspect_with(helper, &request),
+        None => pivot_fingerprint::inspect(python, &request),
+    };
+    match answer {
         Ok(inspection) => Ok((inspection, params)),
         Err(source) => Err(LoadError::Inspect { source, params: Box::new(params) }),
     }

@@ -3,7 +3,7 @@
 //! The protocol runs over a socket of its own, so nothing that user code prints can disturb
 //! it. The process is the leader of a group and dies with the thread that started it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -164,7 +164,22 @@ impl Helper {
     /// # Errors
     /// When the package cannot be unpacked or the interpreter cannot be executed.
     pub fn start(python: &Interpreter, options: StartOptions) -> Result<Self, HelperError> {
-        let Prepared { mut command, stream, .. } = Prepared::new(python, options)?;
+        Self::spawn(python, Prepared::new(python, options)?)
+    }
+
+    /// As [`Helper::start`], with a question about an edit to come first.
+    pub(crate) fn start_for_edit(
+        python: &Interpreter,
+        options: StartOptions,
+        question: [&OsStr; 3],
+    ) -> Result<Self, HelperError> {
+        let mut prepared = Prepared::new(python, options)?;
+        prepared.command.arg("--edited").args(question);
+        Self::spawn(python, prepared)
+    }
+
+    fn spawn(python: &Interpreter, prepared: Prepared) -> Result<Self, HelperError> {
+        let Prepared { mut command, stream } = prepared;
         let parent = rustix::process::getpid();
         // SAFETY: between fork and exec only system calls that are safe there are made.
         unsafe {

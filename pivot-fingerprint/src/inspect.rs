@@ -1,5 +1,7 @@
 //! Asks Python which stages a pipeline declares and what code each depends on.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use crate::frame::FrameError;
 use crate::helper::{Helper, HelperError, StartOptions, StreamTo};
 use crate::interpreter::Interpreter;
 use crate::manifest::{CodeHash, Component, Manifest, Note, SourcePlace};
-use crate::witness::Witness;
+use crate::witness::{Stamp, Witness};
 
 /// What to import.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +82,35 @@ pub struct Inspection {
     pub preload: Vec<String>,
     /// Python's version: major, minor, micro.
     pub python_version: (u32, u32, u32),
+    /// The name of Python's note about functions whose edit can be told without an import.
+    pub edits: Option<String>,
+}
+
+/// One source file that has changed since an inspection, for [`edited`].
+#[derive(Clone, Debug)]
+pub struct EditRequest<'r> {
+    /// The project.
+    pub root: &'r Path,
+    /// The name of the note that belongs to the inspection.
+    pub name: &'r str,
+    /// The file that changed; it is the only thing that did.
+    pub file: &'r Path,
+}
+
+/// What an edit of a function's body has changed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EditedFunction {
+    /// The name of the note for the next edit.
+    pub name: String,
+    /// BLAKE2b-128 of the file as it was read.
+    pub(crate) hash: String,
+    pub(crate) stat: Stamp,
+    /// Where the function begins, as its components have it.
+    pub file: String,
+    /// The line of that place, counted from 1.
+    pub line: u32,
+    /// The new hash of each component of the function by the old one.
+    pub hashes: BTreeMap<CodeHash, CodeHash>,
 }
 
 /// Something that Python found wrong, or the user's own exception.
@@ -144,6 +175,8 @@ enum Answer {
         witness: serde_json::Value,
         #[serde(default)]
         preload: Vec<String>,
+        #[serde(default)]
+        edits: Option<String>,
     },
     Failed {
         error: PythonFailure,
@@ -189,12 +222,17 @@ fn place(file: Option<String>, line: Option<u32>) -> Option<SourcePlace> {
 /// # Errors
 /// When Python cannot be started, or the import or a declaration fails.
 pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspection, InspectError> {
-    let options = StartOptions {
-        directory: request.root.clone(),
-        streams: StreamTo::StandardError,
-        environment: Vec::new(),
-    };
-    let mut helper = Helper::start(python, options)?;
+    inspect_with(Helper::start(python, options(&request.root))?, request)
+}
+
+/// As [`inspect`], with a helper that has just started.
+///
+/// # Errors
+/// When the import or a declaration fails, or Python ends.
+pub fn inspect_with(
+    mut helper: Helper,
+    request: &InspectRequest,
+) -> Result<Inspection, InspectError> {
     let hello = helper.hello()?;
     helper.send(request)?;
     let answer = match helper.receive() {
@@ -207,8 +245,9 @@ pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspect
     let malformed = |error| HelperError::Frame(FrameError::Malformed(error));
     match serde_json::from_slice(&answer).map_err(malformed)? {
         Answer::Failed { error } => Err(InspectError::Python(Box::new(error))),
-        Answer::Inspected { stages, witness, preload } => Ok(Inspection {
+        Answer::Inspected { stages, witness, preload, edits } => Ok(Inspection {
             preload,
+            edits,
             stages: stages
                 .into_iter()
                 .map(inspected_stage)
@@ -217,6 +256,44 @@ pub fn inspect(python: &Interpreter, request: &InspectRequest) -> Result<Inspect
             witness: Witness::from_json(witness).map_err(malformed)?,
             python_version: hello.py,
         }),
+    }
+}
+
+fn options(root: &Path) -> StartOptions {
+    StartOptions {
+        directory: root.to_owned(),
+        streams: StreamTo::StandardError,
+        environment: Vec::new(),
+    }
+}
+
+/// What came of asking whether a change is an edit of a function's body.
+#[derive(Debug)]
+pub enum Edited {
+    /// It is, and that is all it changes.
+    Function(EditedFunction),
+    /// It is another change: [`inspect_with`] this helper.
+    Other(Helper),
+}
+
+/// Asks whether the change of one file is an edit of a function's body that cannot have changed
+/// what an import makes. Nothing of the user's is imported.
+///
+/// # Errors
+/// When Python cannot be started or breaks off.
+pub fn edited(python: &Interpreter, request: &EditRequest<'_>) -> Result<Edited, HelperError> {
+    #[derive(Deserialize)]
+    #[serde(tag = "type", rename_all = "lowercase")]
+    enum Answer {
+        Edited(EditedFunction),
+        Other,
+    }
+    let question = [request.root.as_os_str(), OsStr::new(request.name), request.file.as_os_str()];
+    let mut helper = Helper::start_for_edit(python, options(request.root), question)?;
+    helper.hello()?;
+    match serde_json::from_slice(&helper.receive()?).map_err(FrameError::Malformed)? {
+        Answer::Edited(function) => Ok(Edited::Function(function)),
+        Answer::Other => Ok(Edited::Other(helper)),
     }
 }
 
@@ -236,12 +313,7 @@ pub fn digest(
         Digests { hashes: Vec<Option<CodeHash>> },
         Failed { error: PythonFailure },
     }
-    let options = StartOptions {
-        directory: root.to_owned(),
-        streams: StreamTo::StandardError,
-        environment: Vec::new(),
-    };
-    let mut helper = Helper::start(python, options)?;
+    let mut helper = Helper::start(python, options(root))?;
     helper.hello()?;
     helper.send(&serde_json::json!({ "type": "digest", "root": root, "names": names }))?;
     let malformed = |error| HelperError::Frame(FrameError::Malformed(error));

@@ -32,10 +32,10 @@ mod witness;
 pub use frame::{FrameError, read_frame, write_frame};
 pub use helper::{Hello, Helper, HelperError, Prepared, StartOptions, StreamTo};
 pub use inspect::{
-    Entry, ErrorDetail, InspectError, InspectRequest, InspectedStage, Inspection, PythonFailure,
-    digest, inspect,
+    EditRequest, Edited, EditedFunction, Entry, ErrorDetail, InspectError, InspectRequest,
+    InspectedStage, Inspection, PythonFailure, digest, edited, inspect, inspect_with,
 };
 pub use interpreter::{Candidate, Interpreter, InterpreterError, Search};
 pub use manifest::{CodeHash, Component, Manifest, Note, SourcePlace};
 pub use package::{PackageError, package_digest, unpack};
-pub use witness::{Change, Holds, Witness};
+pub use witness::{Change, Holds, SourceEdit, Witness};

@@ -9,6 +9,8 @@ use blake2::digest::consts::U8;
 use blake2::{Blake2b, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::inspect::EditedFunction;
+
 /// The digest of one component, written as 16 lowercase hexadecimal digits.
 ///
 /// It is the 64-bit BLAKE2b digest of a canonical encoding of the component. It detects
@@ -132,6 +134,18 @@ impl Manifest {
         components.sort_by(|a, b| a.name.cmp(&b.name));
         components.dedup_by(|later, earlier| later.name == earlier.name);
         Self { components }
+    }
+
+    /// The manifest after an edit of a function's body; `None` where a component of that function
+    /// has a hash that the edit does not speak of.
+    pub fn after(mut self, edit: &EditedFunction) -> Option<Self> {
+        for component in &mut self.components {
+            let place = component.place.as_ref();
+            if place.is_some_and(|place| place.file == edit.file && place.line == edit.line) {
+                component.hash = *edit.hashes.get(&component.hash)?;
+            }
+        }
+        Some(self)
     }
 
     /// All components, sorted by name.

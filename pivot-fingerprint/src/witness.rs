@@ -18,6 +18,8 @@ use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::inspect::EditedFunction;
+
 /// The version of the witness that this crate replays.
 const SCHEMA: u32 = 1;
 
@@ -53,7 +55,7 @@ pub struct Witness {
 
 /// Modification and change time in nanoseconds, size, inode, device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp(i64, i64, u64, u64, u64);
+pub(crate) struct Stamp(i64, i64, u64, u64, u64);
 
 /// A file by its content; one without a hash only by its stamp.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,28 @@ pub enum Holds {
     /// Something was touched but has the same content. This witness says the same and is cheaper
     /// to check the next time.
     Refreshed(Box<Witness>),
+}
+
+/// One source file that has other content than the import saw, with all else as it was.
+#[derive(Clone, Debug)]
+pub struct SourceEdit {
+    witness: Witness,
+    /// Which of the witness's sources.
+    number: usize,
+}
+
+impl SourceEdit {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.witness.sources[self.number].path
+    }
+
+    /// The witness of an import that would have seen this file as `edit` did.
+    pub fn into_witness(mut self, edit: &EditedFunction) -> Witness {
+        let entry = &mut self.witness.sources[self.number];
+        (entry.hash, entry.stat) = (Some(edit.hash.clone()), Some(edit.stat));
+        self.witness
+    }
 }
 
 impl Default for Witness {
@@ -195,6 +219,23 @@ impl Witness {
         // begun now.
         fresh.began_ns = now_ns;
         Ok(Holds::Refreshed(Box::new(fresh)))
+    }
+
+    /// The one source file that has changed, if everything else is as the import saw it.
+    pub fn edited_source(&self) -> Option<SourceEdit> {
+        let mut witness = self.clone();
+        let mut replay = Replay { began_ns: self.began_ns, is_refreshed: false };
+        let sources = witness.sources.iter_mut().enumerate();
+        let mut changed =
+            sources.filter_map(|(number, entry)| replay.file(entry).err().map(|_| number));
+        let (Some(number), None) = (changed.next(), changed.next()) else { return None };
+        let entry = witness.sources.remove(number);
+        // The rest is checked like any other witness, and brought up to date.
+        if let Holds::Refreshed(fresh) = witness.check().ok()? {
+            witness = *fresh;
+        }
+        witness.sources.insert(number, entry);
+        Some(SourceEdit { witness, number })
     }
 
     /// The first file below `root` that was executed with other bytes than the import saw;

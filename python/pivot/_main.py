@@ -88,6 +88,7 @@ def _answer_inspect(request: Message) -> Message:
         session = set_up(request, observe=False)
         answer = inspect_project(request, session)
         session.keep_compiled()
+        answer["edits"] = session.keep_edits()
         return answer
     except PivotError as error:
         return {"type": "failed", "error": failed(error, root)}

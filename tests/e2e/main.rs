@@ -12,6 +12,7 @@ mod code_changes;
 mod command_line;
 mod definition;
 mod definition_errors;
+mod edits;
 mod events;
 mod examples;
 mod executors;

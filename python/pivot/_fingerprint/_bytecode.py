@@ -12,7 +12,7 @@ from typing import Any
 
 from ._hashing import new_hash
 from ._names import Names, Scope, Use
-from ._source import Imported
+from ._imported import Imported
 
 __all__ = ["form_digest", "names_of"]
 

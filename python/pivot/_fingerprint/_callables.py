@@ -54,8 +54,13 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
     source = graph.sources.of_code(code)
     component.codes.append(code)
     node: FunctionNode | None = source.node(code) if source is not None else None
+    is_own = graph.payload(component.key) is value
     if node is not None and source is not None:
-        encoder.text(graph.form_digest(node, texts))
+        form = graph.form_digest(node, texts)
+        if is_own:
+            component.form = form  # so that it can be exchanged; see `_edited`
+        else:
+            encoder.text(form)
         names = graph.names(node, texts)
     else:
         if encoder.library_objects == 0 and graph.roots.is_user(code.co_filename):
@@ -95,6 +100,8 @@ def function_inside(encoder: Encoder, value: types.FunctionType) -> Steps:
     )
     resolver = Resolver(graph, component, names, environment)
     meanings = resolver.run()
+    if is_own and resolver.is_plain and not cells and not component.notes and source is not None:
+        component.editable = node
     for name in sorted(cells):
         # A module in a cell is resolved through what is read from it.
         if isinstance(cells[name], types.ModuleType):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
 __all__ = ["Children"]
 

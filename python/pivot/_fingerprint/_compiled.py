@@ -17,10 +17,13 @@ import stat
 import sys
 import time
 from types import CodeType
-from typing import Any
 
 from ._hashing import content_hash
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+
+TYPE_CHECKING = False  # without `typing`, whose import takes long; see `_edited`
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Compiled"]
 
@@ -72,20 +75,44 @@ class Compiled:
         """Keeps them for the next process; what cannot be written is not kept."""
         if not self.is_safe and not self._make():
             return
-        place = self._place(path)
-        staging = f"{place[: -len(_SUFFIX)]}.{os.getpid()}-{_ticks():x}{_SUFFIX}"
         try:
             body = _dumps((len(data), code, outline))
+        except ValueError:
+            return
+        self._put(self._place(path), digest.encode() + content_hash(body).encode() + body)
+
+    @staticmethod
+    def _put(place: str, content: bytes) -> None:
+        staging = f"{place[: -len(_SUFFIX)]}.{os.getpid()}-{_ticks():x}{_SUFFIX}"
+        try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
             fd = _open(staging, flags, 0o600)
             try:
                 with open(fd, "wb") as file:
-                    file.write(digest.encode() + content_hash(body).encode() + body)
+                    file.write(content)
                 os.replace(staging, place)
             except OSError:
                 os.unlink(staging)
-        except (OSError, ValueError):
+        except OSError:
             pass
+
+    def note(self, about: str) -> Any:
+        """What was kept under a name with :meth:`keep_note`; None where there is nothing whole."""
+        if not self.is_safe:
+            return None
+        try:
+            entry = _contents(self._place("note of " + about))
+            if entry is None or content_hash(entry[_HASH:]).encode() != entry[:_HASH]:
+                return None
+            return _loads(entry[_HASH:])
+        except (OSError, EOFError, ValueError, TypeError):
+            return None
+
+    def keep_note(self, about: str, note: Any) -> None:
+        """Keeps plain data for the next process; what cannot be written is not kept."""
+        if self.is_safe or self._make():
+            body = _dumps(note)
+            self._put(self._place("note of " + about), content_hash(body).encode() + body)
 
     def sweep(self) -> None:
         """Once a day: removes what was not used for a month, and the oldest of too much."""

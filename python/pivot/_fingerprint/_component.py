@@ -49,8 +49,10 @@ class Component:
         "bound",
         "codes",
         "digest",
+        "editable",
         "edges",
         "file",
+        "form",
         "imports_by_name",
         "key",
         "libraries",
@@ -62,6 +64,7 @@ class Component:
         "reads",
         "reads_environment",
         "reads_texts",
+        "rest",
         "runs_programs",
         "strings",
         "tokens",
@@ -71,6 +74,12 @@ class Component:
     def __init__(self, key: Key) -> None:
         self.key = key
         self.digest = b""
+        self.form: str | None = None
+        """The digest of the form of the function that the component stands for."""
+        self.rest = b""
+        """The digest of everything else, where there is a form."""
+        self.editable: Any = None
+        """The function's definition, if its names mean what they do wherever they stand in it."""
         self.edges: dict[Key, None] = {}
         self.codes: list[CodeType] = []
         """The code whose text or instructions are part of the digest."""

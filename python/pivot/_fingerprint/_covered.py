@@ -9,11 +9,14 @@ for a gap in the fingerprint.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from _blake2 import blake2b  # `hashlib` loads OpenSSL as well
 from types import CodeType
 
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+
+TYPE_CHECKING = False  # without `typing`, whose import takes long; see `_edited`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "TOKEN_LENGTH",

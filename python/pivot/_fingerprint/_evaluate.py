@@ -14,10 +14,11 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._component import Component
-from ._names import Binding, Names, Scope
-from ._source import Imported
+from ._names import Names, Scope
+from ._imported import Imported
 
 if TYPE_CHECKING:
+    from ._names import Binding
     from ._graph import Graph
 
 __all__ = ["Environment", "Evaluator", "Meaning"]
@@ -68,6 +69,8 @@ class Evaluator:
         self.names = names
         self.environment = environment
         self.found: dict[str, Meaning] = {}
+        self.is_plain = True
+        """Whether what the names mean does not depend on how they are used; see `_edited`."""
 
     def evaluate(self, node: ast.expr, scope: Scope, depth: int = 0) -> list[Any] | None:
         """The possible values of an expression; None when they cannot be known."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from . import _arrays, _callables, _classes, _instances, _values
 from ._component import Component, Key, Mode
+from ._edited import combined
 from ._encoder import HANDLERS, Encoder, Handler, Steps, Task, is_scalar, type_name
 from ._evaluate import Environment, Evaluator, Meaning
 from ._hashing import new_hash
@@ -28,7 +29,7 @@ from ._modules import UserModules, absolute_name
 from ._names import Names, names_of
 from ._owners import Owners
 from ._packages import Packages
-from ._pristine import OWN_BUILTINS
+from ._own_builtins import OWN_BUILTINS
 from ._provenance import provenance
 from ._resolve import Resolver
 from ._roots import Roots
@@ -87,6 +88,8 @@ class Graph(Owners, UserModules):
         self._forms: dict[tuple[int, bool], str] = {}
         self._names: dict[tuple[int, bool], Names] = {}
         self._special: dict[int, str] | None = None
+        self.compares_texts = False
+        """Whether all the text of some file stands for a component."""
 
     # ------------------------------------------------------------------ components
 
@@ -96,6 +99,10 @@ class Graph(Owners, UserModules):
         if known is None:
             known = self._components[key, mode] = self._build(key, mode)
         return known
+
+    def components(self) -> Iterator[tuple[Mode, Component]]:
+        """All components that were asked for, each with what counted in it."""
+        return ((mode, component) for (_, mode), component in self._components.items())
 
     def payload(self, key: Key) -> Any:
         """The object that a key stands for."""
@@ -126,7 +133,9 @@ class Graph(Owners, UserModules):
         self._place(component)
         encoder = Encoder(self, component, mode)
         try:
-            component.digest = encoder.run(self._steps(encoder, key))
+            component.digest = component.rest = encoder.run(self._steps(encoder, key))
+            if component.form is not None:
+                component.digest = combined(component.rest, component.form)
             component.mutables = [
                 (number, item) for number, item in encoder.visited if self._is_mutable(item)
             ]
@@ -146,6 +155,8 @@ class Graph(Owners, UserModules):
     def _unreadable(self, component: Component, mode: Mode, error: Exception) -> None:
         """An object that cannot be looked into: the code of its module stands for it."""
         key = component.key
+        component.form = None
+        self.compares_texts = True
         component.note(
             f"compares the text of {key.module}, because {key.name} cannot be looked into "
             f"({type(error).__name__}: {error})",

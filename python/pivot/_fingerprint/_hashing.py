@@ -6,7 +6,7 @@ Components carry 64 bits: they detect change, not tampering. File contents in th
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from _blake2 import blake2b  # `hashlib` loads OpenSSL as well
 
 __all__ = ["component_hash", "content_hash", "new_hash"]
 

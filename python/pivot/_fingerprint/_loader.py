@@ -16,7 +16,7 @@ from typing import Any
 
 from ._compiled import Compiled
 from ._hashing import content_hash
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import stat_tuple
 from ._roots import Roots
 from ._source import Source

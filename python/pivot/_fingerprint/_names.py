@@ -7,16 +7,20 @@ the result (called, passed, stored), since a module that is passed on may be use
 
 from __future__ import annotations
 
-import ast
-from typing import Any
+import _ast as ast  # the classes alone: `ast` itself imports much that is not needed here
 
-from ._source import Imported, never_true
+TYPE_CHECKING = False  # without `typing`, whose import takes long; see `_edited`
+if TYPE_CHECKING:
+    from typing import Any
 
-__all__ = ["READERS", "Binding", "Names", "Scope", "Use", "names_of"]
+    from ._imported import Imported
+
+__all__ = ["READERS", "Binding", "Names", "Scope", "Use", "names_of", "never_true"]
 
 # How a local name is bound: by an import, to an expression, to the items of one, or otherwise.
-Binding = tuple[str, Any]
-Context = tuple[str, Any] | None
+if TYPE_CHECKING:
+    Binding = tuple[str, Any]
+    Context = tuple[str, Any] | None
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -132,6 +136,22 @@ class Names:
 def names_of(nodes: list[ast.AST], *, module_level: bool = False, texts: bool = False) -> Names:
     """The names in a function's definition (one node) or in statements of a module's top level."""
     return _Walk(module_level, texts).run(nodes)
+
+
+def never_true(test: ast.expr) -> bool:
+    """Conditions that do not hold in a pipeline: the main guard, type checking, constant false."""
+    if isinstance(test, ast.Constant):
+        return not test.value
+    if isinstance(test, ast.Name):
+        return test.id == "TYPE_CHECKING"
+    if isinstance(test, ast.Attribute):
+        return test.attr == "TYPE_CHECKING"
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
+        sides = [test.left, test.comparators[0]]
+        names = [side.id for side in sides if isinstance(side, ast.Name)]
+        texts = [side.value for side in sides if isinstance(side, ast.Constant)]
+        return names == ["__name__"] and texts == ["__main__"]
+    return False
 
 
 class _Walk:
@@ -327,6 +347,8 @@ class _Walk:
         self.stack.append((node.value, scope, ("stored", targets[0])))
 
     def _import(self, node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
+        from ._imported import Imported  # only here, as a body without imports needs it not
+
         for alias in node.names:
             if isinstance(node, ast.Import):
                 entry = Imported(alias.name, 0, None, node.lineno)

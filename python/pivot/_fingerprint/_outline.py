@@ -7,24 +7,21 @@ run of whole lines with one or more statements of the top level.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ._edited import is_plain_text
 from ._effects import may_act
+from ._layout import layout_of
 from ._preload import imports_ahead
 from ._source import Outline, Source, first_line, is_definition, statements_in
 
 __all__ = ["outline_of"]
 
-_COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=]", re.MULTILINE)
-_BOM = b"\xef\xbb\xbf"
-
 
 def outline_of(source: Source) -> tuple[Any, ...] | None:
     """The outline of a file; None where its parts cannot be parsed by themselves."""
     data = source.data
-    head = b"\n".join(data.split(b"\n", 2)[:2])
-    if b"\r" in data or b"\f" in data or data.startswith(_BOM) or _COOKIE.search(head):
+    if not is_plain_text(data):
         return None
     tree = source.tree
     if source.unparsed:
@@ -56,6 +53,7 @@ def outline_of(source: Source) -> tuple[Any, ...] | None:
                 lines[name] = statement.node.lineno
             if may_act(statement.node) and (not acting or acting[-1] != part):
                 acting.append(part)
+    layout = layout_of(data, tree)
     by_name, stars, every = source.import_tables()
     return tuple(
         Outline(
@@ -68,6 +66,7 @@ def outline_of(source: Source) -> tuple[Any, ...] | None:
             [tuple(one) for one in stars],
             [tuple(one) for one in every],
             {name: [tuple(one) for one in found] for name, found in source.late_table().items()},
+            None if layout is None else tuple(layout),
             imports_ahead(source),
         )
     )

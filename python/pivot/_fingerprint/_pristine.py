@@ -19,11 +19,7 @@ import types
 from collections.abc import Generator
 from typing import Any
 
-__all__ = ["OWN_BUILTINS", "Pristine"]
-
-# A module that binds `__builtins__` to this looks its builtins up here, whatever user code does
-# to `builtins`. Those that run while user code runs need it.
-OWN_BUILTINS = dict(vars(builtins))
+__all__ = ["Pristine"]
 
 _MODULES = (builtins, os, os.path, ast, contextlib, importlib, marshal, re, struct, types)
 # The recorder swaps these by itself.

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from ._children import Children
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._roots import Roots
 
 __all__ = ["Program", "Recorder", "StatTuple", "kind_of", "stat_tuple"]
@@ -35,6 +35,7 @@ _UNREPLAYABLE = {
     "os.spawn": "starts a program",
     "socket.connect": "connects to the network",
 }
+_SPLITTING = frozenset({"os.fork", "os.forkpty", "cpython.PyInterpreterState_New"})
 _NO_FILES = re.compile(r"/(proc|sys|dev(?!/shm/))/")
 
 _active: Recorder | None = None
@@ -99,6 +100,10 @@ class Recorder:
         self.reasons: dict[str, None] = {}
         self.programs: dict[Program, None] = {}
         """The programs that were started."""
+        self.looked_into: dict[int, Any] = {}
+        """Functions whose code was read, by their ids."""
+        self.is_split = False
+        """Whether code may have run where nobody sees it: in a forked process, say."""
         self.lookups: dict[tuple[str, ...] | None, set[str]] = {}
         """Search path (None: ``sys.path``) -> names of modules looked for."""
         self._reads_in: dict[str, dict[tuple[int, str, str], None]] = {}
@@ -281,6 +286,18 @@ class Recorder:
             self.children.tell("all_names", "")
         return by_user
 
+    def look_into(self, function: Any) -> None:
+        """The code of a function is read, other than by the engine itself."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            found = self.roots.kind(frame.f_code.co_filename)
+            if found == "pivot":
+                return
+            if found in ("user", "site"):
+                break
+            frame = frame.f_back
+        self.looked_into[id(function)] = function
+
     def lookup(self, name: str, path: Any) -> None:
         """A module is looked for."""
         try:
@@ -425,6 +442,11 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     elif event == "ctypes.dlopen":
         if isinstance(args[0], str) and os.sep in args[0]:
             recorder.open(args[0], "r", 0)
+    elif event == "object.__getattr__":
+        if args[1] == "__code__":
+            recorder.look_into(args[0])
+    elif event in _SPLITTING:
+        recorder.is_split = True
     elif event in _UNREPLAYABLE:
         recorder.unreplayable(event)
         if event == "subprocess.Popen":

@@ -11,13 +11,16 @@ from __future__ import annotations
 import ast
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._component import Key
 from ._evaluate import Environment, Meaning
-from ._names import Binding, Use
-from ._source import Imported
+from ._names import Use
+from ._imported import Imported
 from ._special import SpecialNames
+
+if TYPE_CHECKING:
+    from ._names import Binding
 
 __all__ = ["Environment", "Meaning", "Resolver"]
 
@@ -35,7 +38,9 @@ class Resolver(SpecialNames):
             value, origin, known = self.look_up(str(use.root))
             if known:
                 self.follow(value, origin, str(use.root), use.attributes, use)
-            elif not self._late(use):
+                continue
+            self.is_plain = False
+            if not self._late(use):
                 self.found.setdefault(str(use.root), ("missing",))
         for use, bindings in self.names.local:
             self._local(use, bindings)
@@ -172,19 +177,24 @@ class Resolver(SpecialNames):
     ) -> None:
         """Go along attributes as long as they are those of modules."""
         rest = list(attributes)
+        if origin is None:
+            self.is_plain = False
         while issubclass(type(value), ModuleType):
             kind = self.graph.roots.module_kind(value)
             if kind == "pivot":
                 return
             if not rest:
+                self.is_plain = False
                 self._escaped(value, kind, path, use)
                 return
             name = rest.pop(0)
             path = f"{path}.{name}"
             if name == "__dict__" and kind == "user":
+                self.is_plain = False
                 self.module_dict(value, path, use)
                 return
             if name not in vars(value):
+                self.is_plain = False
                 found = self._missing_attribute(value, kind, name)
                 if found is None:
                     if kind == "user":
@@ -205,6 +215,7 @@ class Resolver(SpecialNames):
             use.store and issubclass(type(value), type)
         ):
             self._changed(value, path)
+        self.is_plain = self.is_plain and not _may_hold_modules(value)
         self.special(value, rest, use, path)
         meaning = self.graph.meaning(self.component, value, origin)
         if meaning is not None:
@@ -275,8 +286,24 @@ _LOCAL_TIME = frozenset(
         "timestamp",
     ]
 )
+_PARTS_MAX = 1_000
 _LOCAL_TIMES = frozenset(["time.localtime", "time.mktime", "time.ctime", "time.tzname"])
 _MODULE_READERS: list[Any] = [getattr, hasattr, setattr, vars, isinstance, id, type, dir, print]
+
+
+def _may_hold_modules(value: Any) -> bool:
+    """Whether a part of this may be a module that code takes out of it."""
+    pending = [value]
+    for _ in range(_PARTS_MAX):
+        if not pending:
+            return False
+        item = pending.pop()
+        kind = type(item)
+        if kind in (dict, list, tuple, set, frozenset):
+            pending += item.values() if kind is dict else item
+        elif issubclass(kind, ModuleType):
+            return True
+    return bool(pending)
 
 
 def _callee_text(call: ast.Call) -> str:

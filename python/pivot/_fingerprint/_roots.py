@@ -13,7 +13,7 @@ import sys
 from os.path import abspath, basename, dirname, join, realpath, relpath
 from types import ModuleType
 
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
 __all__ = ["Roots"]
 

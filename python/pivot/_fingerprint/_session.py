@@ -15,6 +15,7 @@ from typing import Any
 
 from ._commands import Commands
 from ._compiled import Compiled
+from ._edits import Watch, edits
 from ._extras import extras
 from ._graph import Graph
 from ._loader import Sources
@@ -54,6 +55,7 @@ class Session:
         self._observer = (
             Observer(self.roots, self._recorder, self._sources.by_path) if observe else None
         )
+        self._watch = Watch() if compiled is not None and not observe else None
         self._packages = Packages(self.roots)
         self._packages_setting = packages
         self._manifests: Manifests | None = None
@@ -67,6 +69,8 @@ class Session:
         """Install the loader and begin recording."""
         self._began = Began(time.time_ns())
         self._sources.install()
+        if self._watch is not None:
+            self._watch.begin()
         if self._observer is not None:
             self._observer.begin()
         self._recorder.begin()
@@ -179,6 +183,20 @@ class Session:
         self._recorder.on = False
         with self._pristine.restored():
             self._sources.keep()
+
+    def keep_edits(self) -> str | None:
+        """Keep what decides whether an edit can be told without importing anything; its name."""
+        compiled = self._sources.compiled
+        if self._watch is None or self._manifests is None or compiled is None:
+            return None
+        with self._pristine.restored():
+            manifests = self._manifests
+            executed = manifests.scripts.files | self._commands.scripts.files
+            found = edits(manifests.graph, self._recorder, self._watch, executed)
+            if found is None:
+                return None
+            compiled.keep_note(self.roots.root, found)
+            return found["name"]
 
     def sources(self) -> dict[str, str]:
         """Project-relative path -> content hash of each user file that was executed."""

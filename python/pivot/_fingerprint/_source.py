@@ -15,7 +15,10 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from ._hashing import content_hash
-from ._pristine import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
+from ._imported import Imported
+from ._layout import Layout, layout_of
+from ._names import never_true
+from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
 __all__ = ["FunctionNode", "Imported", "Outline", "Source", "Statement"]
 
@@ -24,15 +27,6 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _RECURSION_LIMIT = 20_000
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _NAMELESS = (ast.Lambda, ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)
-
-
-class Imported(NamedTuple):
-    """A name that an import statement binds."""
-
-    module: str
-    level: int
-    attribute: str | None
-    line: int
 
 
 class Statement(NamedTuple):
@@ -61,6 +55,8 @@ class Outline(NamedTuple):
     stars: list[Any]
     every: list[Any]
     late: dict[str, list[Any]]
+    layout: tuple[Any, ...] | None
+    """See `_edited.Layout`."""
     ahead: list[str] | None
     """What may be imported ahead; None where nothing may."""
 
@@ -126,6 +122,10 @@ class Source:
                 self._tree = ast.Module([], [])
         return self._tree
 
+    def is_loaded_once(self) -> bool:
+        """Whether one module was executed from these bytes."""
+        return len(self._modules) == 1
+
     def holds(self, code: CodeType) -> bool:
         """Whether this very code object was compiled from these bytes."""
         return id(code) in self._index()
@@ -180,6 +180,13 @@ class Source:
         if self._statements is None:
             self._statements = list(_flatten(self.tree.body))
         return self._statements
+
+    def layout(self) -> Layout | None:
+        """Where edits can be; None where the lines do not say."""
+        if self.outline is not None:
+            return None if self.outline.layout is None else Layout(*self.outline.layout)
+        tree = self.tree
+        return None if self.unparsed else layout_of(self.data, tree)
 
     def acting_statements(self) -> list[Statement]:
         """Those statements that may have an effect, and perhaps others."""
@@ -422,22 +429,6 @@ def first_line(node: ast.AST) -> int:
 def is_idle(node: ast.AST) -> bool:
     """Whether this is a block that never runs in a pipeline, and has no other branch."""
     return isinstance(node, ast.If) and never_true(node.test) and not node.orelse
-
-
-def never_true(test: ast.expr) -> bool:
-    """Conditions that do not hold in a pipeline: the main guard, type checking, constant false."""
-    if isinstance(test, ast.Constant):
-        return not test.value
-    if isinstance(test, ast.Name):
-        return test.id == "TYPE_CHECKING"
-    if isinstance(test, ast.Attribute):
-        return test.attr == "TYPE_CHECKING"
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
-        sides = [test.left, test.comparators[0]]
-        names = [side.id for side in sides if isinstance(side, ast.Name)]
-        texts = [side.value for side in sides if isinstance(side, ast.Constant)]
-        return names == ["__name__"] and texts == ["__main__"]
-    return False
 
 
 def _child_statements(node: ast.AST) -> Iterator[Any]:

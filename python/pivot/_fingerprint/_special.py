@@ -16,7 +16,7 @@ from typing import Any
 from ._component import Key
 from ._evaluate import Evaluator
 from ._names import Scope, Use, names_of
-from ._source import Imported
+from ._imported import Imported
 
 __all__ = ["SpecialNames"]
 
@@ -48,14 +48,17 @@ class SpecialNames(Evaluator):
         how, node = use.context
         call = node if how == "call" else None
         if value is os.environ or value is getattr(os, "environb", None):
+            self.is_plain = False
             self._environment(rest, use)
             return
         if value is sys.modules:
+            self.is_plain = False
             self._sys_modules(rest, use, path)
             return
         name = self.graph.special_name(value)
         if name is None:
             return
+        self.is_plain = self.is_plain and name == "str"  # which only makes texts for the others
         if name in ("globals", "eval", "exec", "compile", "vars", "__import__", "import_module"):
             handler = getattr(self, f"_call_{name.strip('_')}")
             if call is None:

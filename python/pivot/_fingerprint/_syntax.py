@@ -7,8 +7,11 @@ length is fine, and writes only what exists, so that Python versions agree with 
 
 from __future__ import annotations
 
-import ast
-from typing import Any
+import _ast as ast  # the classes alone: `ast` itself imports much that is not needed here
+
+TYPE_CHECKING = False  # without `typing`, whose import takes long; see `_edited`
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["function_form", "nodes_form"]
 
