@@ -68,7 +68,7 @@ def kept(x):
 
 
 TABLE = [at_import(1)]
-SIZE = len(measured.__code__.co_consts)
+SIZE = len(measured.__code__.co_code)
 "#;
 
 fn ran_project() -> Project {
@@ -93,7 +93,7 @@ fn after(project: &Project, old: &str, new: &str) -> (Vec<String>, bool) {
     project.pivot("run").succeeds();
     let ran = project.ran();
     project.remove(".pivot/state.lmdb");
-    assert_eq!(project.pivot("run -n").succeeds().counts(), NOTHING, "{old} -> {new}");
+    assert_eq!(project.pivot("run").succeeds().counts(), NOTHING, "{old} -> {new}");
     (ran, has_imported)
 }
 
@@ -106,11 +106,11 @@ fn a_body_needs_no_import() {
     for (old, new, ran) in [
         ("x * 1", "x * 2", &["first"][..]),
         ("x * 2", "x ** 2", &["first"]),
+        ("range(3)", "range(x)", &["first"]),
         ("x + 10", "x + 11", &[]),
         ("return x + 11", "print(x)     ", &[]),
     ] {
         assert_eq!(after(&project, old, new), (to_strings(ran), !is_observable), "{old} -> {new}");
-        project.pivot("run -n").succeeds();
     }
 }
 
@@ -120,14 +120,12 @@ fn anything_else_is_imported() {
         ("x + 20", "x + 21", &["second"][..]),
         ("x + 30", "x + 31 - x", &["second"]),
         ("x + 40", "x + 41", &["second"]),
-        ("range(3)", "range(x)", &["first"]),
         ("total += x * 1", "total += abs(x)", &["first"]),
         ("Three of them", "Three times it", &[]),
         ("def triple(x):", "def triple(x, y=1):", &["first"]),
         ("def unused(x):", "def unused(y=0, x=1):", &[]),
         ("    return total\n\n", "    return total\ntotal = 5\n", &[]),
         ("    return x + 10\n", "    return x + 10\n\n", &[]),
-        ("    return total", "    global SIZE; SIZE = 1; return total", &["first"]),
     ] {
         let project = ran_project();
         let (stages, has_imported) = after(&project, old, new);
