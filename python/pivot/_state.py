@@ -45,8 +45,7 @@ class State:
         self._modules = dict(sys.modules)
         self._callables: dict[str, dict[str, Any]] = {}
         self._namespaces = [
-            (module, dict(vars(module)))
-            for module in (sys, builtins, sys.modules["__main__"])
+            (module, dict(vars(module))) for module in (sys, builtins, sys.modules["__main__"])
         ]
         self._lists = [(value := getattr(sys, name), list(value)) for name in _LISTS]
         self._environ, self._environment = os.environ, dict(os.environ)

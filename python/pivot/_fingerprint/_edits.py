@@ -119,7 +119,9 @@ def edits(
                 functions[number] = found
         if functions:
             file = graph.roots.relative(path)
-            files[path] = marshal.dumps((file, layout.lines, layout.spans, layout.prints, functions))
+            files[path] = marshal.dumps(
+                (file, layout.lines, layout.spans, layout.prints, functions)
+            )
     return {"name": content_hash(marshal.dumps(files)), "files": files}
 
 
