@@ -7,30 +7,26 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pivot_dag::{Ended, Graph, Next, OnFailure, Scheduler, TaskId};
-use pivot_pipeline::Action;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::capacity::gpus_of;
 use crate::devices::{Devices, Held};
+use crate::executors::Executors;
 use crate::extras::undeclared_reads;
-use crate::keeper::Keeper;
 use crate::outcome::{Effort, Event, Outcome, StageFailure};
 use crate::outlook::Outlook;
 use crate::outputs::Incident;
 use crate::plan::{Cause, Decision, Plan};
 use crate::record::{Phase, Recorder};
-use crate::run::{Executor, RunError, RunOptions};
+use crate::run::{RunError, RunOptions};
 use crate::signals::{Interrupt, Signals};
 use crate::stage_run::{Begun, Ready, StageRunner};
-use crate::warded::Wardens;
-use crate::worker::{Ending, Work, Worker};
-use crate::zygote::Zygote;
+use crate::worker::{Ending, Worker};
 
 /// How long a stopped stage may take for its own cleaning up, per signal.
 const GRACE: [(Signal, Duration); 3] = [
@@ -147,14 +143,11 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     escalation: Option<(usize, Instant)>,
     /// When a second signal is obeyed although work on files still goes on.
     give_up: Option<(Instant, Interrupt)>,
-    executor: Executor,
     timeout: Option<Duration>,
     devices: Devices,
-    wardens: Rc<Wardens>,
-    /// Started with the first stage that needs it.
-    zygote: Option<Rc<Zygote>>,
-    /// Processes that have run a stage and may run another.
-    kept: Vec<Rc<Keeper>>,
+    executors: Executors<'a>,
+    /// Stages that were told to have started and start once more.
+    again: HashSet<TaskId>,
     on_event: &'e mut dyn FnMut(Event<'_>),
 }
 
@@ -187,12 +180,10 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             interrupted: None,
             escalation: None,
             give_up: None,
-            executor: options.executor,
             timeout: options.timeout,
             devices,
-            wardens: Rc::default(),
-            zygote: None,
-            kept: Vec::new(),
+            executors: Executors::new(stages, options.executor),
+            again: HashSet::new(),
             on_event,
         }
     }
@@ -329,10 +320,13 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
         let name = self.name(task);
         let root = self.stages.project.root();
         let devices = self.devices.take(gpus_of(self.stages.loaded.pipeline.stage(task)));
-        let started = self.work(task, &devices).and_then(|work| {
+        let started = self.executors.work(task, &devices).and_then(|work| {
             let log = self.stages.project.log_path(name);
             Worker::start(work, root, &log)
         });
+        for text in self.executors.take_notices() {
+            (self.on_event)(Event::Notice { text });
+        }
         match started {
             Ok(worker) => {
                 if let Some(traces) = worker.traces() {
@@ -343,7 +337,9 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 let now = Instant::now();
                 self.outlook.start(task, now);
                 let (causes, remaining) = (&*ready.causes, self.outlook.remaining(now));
-                (self.on_event)(Event::Started { stage: name, causes, expected, remaining });
+                if !self.again.remove(&task) {
+                    (self.on_event)(Event::Started { stage: name, causes, expected, remaining });
+                }
                 let own = self.stages.loaded.pipeline.stage(task).timeout;
                 let limit = self.timeout.into_iter().chain(own).min();
                 let overdue = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -357,54 +353,6 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                 self.fail(task, failure, &causes, "", None);
             }
         }
-    }
-
-    /// What the stage's worker shall execute.
-    fn work(&mut self, task: TaskId, devices: &Held) -> Result<Work<'a>, StageFailure> {
-        let StageRunner { project, loaded, .. } = self.stages;
-        let stage = loaded.pipeline.stage(task);
-        let root = project.root();
-        let variable = devices.variable();
-        let request = loaded.run_request(task, variable.as_ref());
-        let (interpreter, request) = match (&stage.action, &loaded.python, request) {
-            (Action::Shell { command }, ..) => {
-                let directory = stage.cwd.as_ref().map_or(root.to_owned(), |cwd| cwd.below(root));
-                let wardens = Rc::clone(&self.wardens);
-                let command = match variable {
-                    // On the same line, as the shell counts lines in its messages.
-                    Some((name, value)) => format!("export {name}={value}; {command}").into(),
-                    None => command.into(),
-                };
-                return Ok(Work::Shell { wardens, command, directory });
-            }
-            (Action::Python(_), Some(interpreter), Some(request)) => (interpreter, request),
-            (Action::Python(_), ..) => unreachable!("a Python stage was loaded by some Python"),
-        };
-        match self.executor {
-            Executor::Spawn => return Ok(Work::Python { interpreter, request }),
-            Executor::Reuse => {
-                let keeper = match self.kept.pop() {
-                    Some(keeper) => keeper,
-                    None => {
-                        let log = project.log_path(".reuse");
-                        let keeper = Keeper::start(interpreter, root, &loaded.preload, &log);
-                        Rc::new(keeper.map_err(StageFailure::Helper)?)
-                    }
-                };
-                return Ok(Work::Kept { keeper, request });
-            }
-            Executor::Warm => {}
-        }
-        let zygote = match self.zygote.take().filter(|zygote| !zygote.is_dead()) {
-            Some(zygote) => zygote,
-            None => {
-                let log = project.log_path(".warm");
-                let zygote = Zygote::start(interpreter, root, &loaded.preload, &log);
-                Rc::new(zygote.map_err(StageFailure::Helper)?)
-            }
-        };
-        self.zygote = Some(Rc::clone(&zygote));
-        Ok(Work::Forked { zygote, request })
     }
 
     fn watch_workers(&mut self) {
@@ -442,12 +390,20 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
     }
 
     fn ended(&mut self, task: TaskId, ready: Box<Ready>, ending: Ending) {
-        let Ending { result, tail, elapsed, usage, kept } = ending;
-        self.kept.extend(kept);
+        let Ending { result, refusal, tail, elapsed, usage, kept } = ending;
+        self.executors.keep(kept);
         let effort = Effort { elapsed, usage };
         self.recorder.span(task, Phase::Run, Instant::now() - elapsed, elapsed);
         self.recorder.effort(task, effort);
+        if let (Err(_), Some(refusal)) = (&result, refusal) {
+            drop(ready);
+            self.stages.discard(task);
+            self.executors.refuse(task, &refusal);
+            self.again.insert(task);
+            return self.spawn_begin(task);
+        }
         if let Ok(report) = &result {
+            self.executors.accept(task);
             for text in undeclared_reads(&self.stages.loaded.pipeline, task, &report.extras) {
                 (self.on_event)(Event::Notice { text });
             }

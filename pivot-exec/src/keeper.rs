@@ -1,4 +1,5 @@
-//! A Python process that runs one stage after the other, for `--executor=reuse`.
+//! A Python process that runs one stage after the other, for `--executor=reuse`; for
+//! `--executor=interpreter` each in an interpreter of its own.
 //!
 //! It speaks the zygote's protocol, but runs the stages itself: so it is the process that is stopped
 //! when a stage is, and its end is the stage's end. After each stage it sets itself back, and says
@@ -12,7 +13,6 @@ use std::path::Path;
 use pivot_fingerprint::{HelperError, Interpreter};
 use rustix::event::PollFlags;
 use rustix::process::Signal;
-use serde_json::json;
 
 use crate::orphans::Traces;
 use crate::process::{Gone, is_readable};
@@ -28,15 +28,15 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts Python and tells it what to import; nobody waits for either.
+    /// Starts Python and sends it the first request, which says how it runs stages; nobody waits
+    /// for either.
     pub(crate) fn start(
         python: &Interpreter,
         root: &Path,
-        preload: &[String],
+        request: &serde_json::Value,
         log: &Path,
     ) -> Result<Self, HelperError> {
-        let request = json!({ "type": "keep", "preload": preload });
-        let process = Zygote::start_as(&request, python, root, log)?;
+        let process = Zygote::start_as(request, python, root, log)?;
         Ok(Self { process, used: Cell::default() })
     }
 

@@ -38,6 +38,7 @@ mod config_file;
 mod devices;
 mod durations;
 mod execution;
+mod executors;
 mod extras;
 mod facts;
 mod guard;

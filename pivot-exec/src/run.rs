@@ -54,6 +54,9 @@ pub enum Executor {
     Spawn,
     /// Stages one after the other in the same processes, which are set back in between.
     Reuse,
+    /// The same with an interpreter of its own for each stage, where Python and the packages that the
+    /// stage uses can; other stages as with [`Executor::Warm`].
+    Interpreter,
 }
 
 /// Why a run could not be started or went wrong as a whole.

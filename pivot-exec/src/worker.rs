@@ -59,6 +59,8 @@ pub enum Stream {
 pub(crate) struct Ending {
     /// What the stage reported, if it succeeded.
     pub(crate) result: Result<StageReport, StageFailure>,
+    /// Why it failed where it ran, and need not fail elsewhere.
+    pub(crate) refusal: Option<Refusal>,
     /// The last part of what it printed.
     pub(crate) tail: String,
     pub(crate) elapsed: Duration,
@@ -66,6 +68,16 @@ pub(crate) struct Ending {
     pub(crate) usage: Option<Usage>,
     /// The process, where it may run another stage.
     pub(crate) kept: Option<Rc<Keeper>>,
+}
+
+/// What a stage needs and an interpreter of its own does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "what")]
+pub(crate) enum Refusal {
+    /// A module of compiled code.
+    Module { name: String },
+    /// Something else, such as a fork.
+    Feature { why: String },
 }
 
 /// What a Python stage reports about its own run; empty for a shell stage.
@@ -278,6 +290,7 @@ impl Worker {
         let tail = String::from_utf8_lossy(&tail).into_owned();
         let usage = if let Gone::With(_, usage) = &gone { *usage } else { None };
         let result = self.verdict(gone);
+        let refusal = result_frames(&self.frames).find_map(|frame| frame.refusal);
         let was_stopped = self.was_cancelled || self.timed_out.is_some();
         let kept = match &self.process {
             Process::Kept { keeper, .. } if !was_stopped && keeper.is_usable() => {
@@ -285,7 +298,7 @@ impl Worker {
             }
             _ => None,
         };
-        Ok(Some(Ending { result, tail, elapsed, usage, kept }))
+        Ok(Some(Ending { result, refusal, tail, elapsed, usage, kept }))
     }
 
     fn verdict(&self, gone: Gone) -> Result<StageReport, StageFailure> {
@@ -379,6 +392,8 @@ struct ResultFrame {
     #[serde(flatten)]
     report: StageReport,
     error: Option<RaisedFrame>,
+    #[serde(default)]
+    refusal: Option<Refusal>,
 }
 
 #[derive(Deserialize)]
@@ -392,26 +407,30 @@ struct RaisedFrame {
     traceback: Option<String>,
 }
 
-/// The `result` frame among everything that the helper sent.
-fn last_result(mut bytes: &[u8]) -> Option<Result<StageReport, StageFailure>> {
-    let mut found = None;
-    while let Some((header, rest)) = bytes.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*header) as usize;
-        let Some((frame, rest)) = rest.split_at_checked(length) else { break };
+/// What the last `result` frame says.
+fn last_result(bytes: &[u8]) -> Option<Result<StageReport, StageFailure>> {
+    let result = result_frames(bytes).last()?;
+    Some(match result.error {
+        None if result.ok => Ok(result.report),
+        None => Err(StageFailure::NoResult),
+        Some(raised) => Err(StageFailure::Raised {
+            kind: raised.kind,
+            message: raised.message,
+            hint: raised.hint,
+            traceback: raised.traceback,
+        }),
+    })
+}
+
+/// The `result` frames among everything that the helper sent.
+fn result_frames(mut bytes: &[u8]) -> impl Iterator<Item = ResultFrame> {
+    let frames = std::iter::from_fn(move || {
+        let (header, rest) = bytes.split_first_chunk::<4>()?;
+        let (frame, rest) = rest.split_at_checked(u32::from_le_bytes(*header) as usize)?;
         bytes = rest;
-        let Ok(result) = serde_json::from_slice::<ResultFrame>(frame) else { continue };
-        found = Some(match result.error {
-            None if result.ok => Ok(result.report),
-            None => Err(StageFailure::NoResult),
-            Some(raised) => Err(StageFailure::Raised {
-                kind: raised.kind,
-                message: raised.message,
-                hint: raised.hint,
-                traceback: raised.traceback,
-            }),
-        });
-    }
-    found
+        Some(frame)
+    });
+    frames.filter_map(|frame| serde_json::from_slice(frame).ok())
 }
 
 #[cfg(test)]

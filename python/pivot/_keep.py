@@ -12,6 +12,7 @@ how it ended.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextvars
 import os
@@ -24,7 +25,6 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING
 
-import _thread
 from pivot._connection import Connection
 from pivot._declare import DECLARED
 from pivot._main import internal_result, send_result, set_up
@@ -46,10 +46,11 @@ _SETTLING_SECONDS = 0.05  # how long a thread that has been joined may still be 
 class Keeper:
     """The stages of one process, one at a time."""
 
-    def __init__(self, fd: int, request: Message) -> None:
+    def __init__(self, fd: int, *, preloads: bool) -> None:
         self._connection = Connection(fd)
         self._own = [os.dup(number) for number in range(3)]  # nothing to read, and a log
-        self._preloads = bool(request["preload"])
+        self._preloads = preloads
+        self._session: Session | None = None
         self._count = 0
         self._has_joined = False
         weakref.finalize(self, int)  # the first of these registers something for the end
@@ -59,7 +60,7 @@ class Keeper:
         os.register_at_fork(after_in_child=self._connection.close)
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
         self._known = set(sys.modules)
-        self._state = State()
+        self.state = State()
         self._callbacks = atexit._ncallbacks()
 
     def serve(self) -> int:
@@ -69,50 +70,58 @@ class Keeper:
         """
         while True:
             try:
+                self._prepare()
                 frame, descriptors = self._connection.hear()
                 if frame["type"] != "run" or len(descriptors) != len(_DESCRIPTORS):
                     return 1
                 self._count += 1
                 used = _used()
-                status, session = self._run(descriptors)
+                status = self._run(descriptors)
                 if self._has_to_end():
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
                     end(status, frozenset(self._known))
-                ended = self._ended(status, session, used)
+                ended = self._ended(status, used)
                 self._connection.tell({"type": "exit", "id": frame["id"], **ended})
                 self._silence()
             except ChannelClosed:
                 return 0
 
-    def _run(self, descriptors: list[int]) -> tuple[int, Session | None]:
+    def _prepare(self) -> None:
+        """What can be done before it is known which stage is next."""
+
+    def _run(self, descriptors: list[int]) -> int:
         """Runs one stage with these descriptors as its own."""
         result, *streams = descriptors
         for number, stream in enumerate(streams, start=1):
             os.dup2(stream, number)
             os.close(stream)
         self._open_streams()
+        return self._execute(result)
+
+    def _execute(self, result: int) -> int:
+        """Answers the request that comes over this descriptor; the status of the stage."""
         channel = Channel(result)
+        self._session = None
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
-        session = None
         try:
             request = channel.receive()
-            session = set_up(request, observe=True)
+            session = self._session = set_up(request, observe=True)
             # A context of its own: decimals, the error state of numpy and the user's variables.
             with warnings.catch_warnings():
                 found = contextvars.Context().run(run_stage, request, session, self._join)
         except ChannelClosed:
-            return 1, None
+            return 1
         except BaseException as error:
             found = internal_result(error)
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-        return send_result(found, channel), session
+        return send_result(found, channel)
 
     def _open_streams(self) -> None:
         """Makes Python's streams anew: the last stage may have closed or replaced them."""
-        sys.stdin = sys.__stdin__ = open(0, closefd=False)
+        sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
         for number, (encoding, errors) in enumerate(self._streams, start=1):
-            stream = open(number, "w", encoding=encoding, errors=errors, closefd=False)
+            stream = open(number, "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
             name = ("stdout", "stderr")[number - 1]
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
@@ -127,18 +136,22 @@ class Keeper:
         has_callbacks = atexit._ncallbacks() > self._callbacks
         return self._has_joined or _has_threads() or has_callbacks
 
-    def _ended(self, status: int, session: Session | None, before: tuple[float, float]) -> Message:
+    def _ended(self, status: int, before: tuple[float, float]) -> Message:
         """Sets the process back and tells how the stage ended."""
         try:
-            why = self._reset(session)
+            why = self._reset()
+            if why is None and self._count >= _STAGES:
+                why = "it has run many stages"
         except BaseException as error:
             why = f"it could not be set back: {type(error).__name__}: {error}"
         user, system = (now - then for now, then in zip(_used(), before, strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"status": status << 8, "usage": [user, system, peak], "retired": why}
 
-    def _reset(self, session: Session | None) -> str | None:
+    def _reset(self) -> str | None:
+        """Takes back what the stage has changed, or tells why that cannot be done."""
         DECLARED.clear()
+        session = self._session
         if session is None:
             return "it never began"
         session.end()
@@ -149,11 +162,11 @@ class Keeper:
         flush_streams()
         flush_files()
         flush_c()
-        why = self._state.restore(session.is_user)
+        why = self.state.restore(session.is_user)
         flush_files()
         if prepared:
             return "it imported packages"
-        return why or (None if self._count < _STAGES else "it has run many stages")
+        return why
 
     def _silence(self) -> None:
         """Lets go of the last stage's pipes: their end shows that nobody can write any more.

@@ -11,7 +11,6 @@ import contextlib
 
 # `difflib` now: when errors need it, a project's module of that name could be found first.
 import difflib  # noqa: F401  # pyright: ignore[reportUnusedImport]
-import faulthandler
 import os
 import sys
 from typing import NoReturn
@@ -46,6 +45,8 @@ def main() -> None:
         _serve(request, channel)
     elif kind == "keep":
         _keep(request, channel)
+    elif kind == "isolate":
+        _isolate(channel)
     else:
         told = InternalError(f"Pivot's helper does not know the request {kind!r}")
         _leave(channel, {"type": "failed", "error": failed(told, "")})
@@ -78,8 +79,18 @@ def _keep(request: Message, channel: Channel) -> None:
     from pivot._serve import preload
 
     preload(request["preload"])
-    keeper = Keeper(channel.detach(), request)
-    raise SystemExit(keeper.serve())
+    raise SystemExit(Keeper(channel.detach(), preloads=bool(request["preload"])).serve())
+
+
+def _isolate(channel: Channel) -> None:
+    """The same with an interpreter of its own for each stage."""
+    from pivot._isolate import Isolator
+
+    with contextlib.suppress(Exception):
+        import faulthandler
+
+        faulthandler.enable()
+    raise SystemExit(Isolator(channel.detach(), preloads=False).serve())
 
 
 def _answer_inspect(request: Message) -> Message:
@@ -130,7 +141,11 @@ def set_up(request: Message, *, observe: bool) -> Session:
     root: str = request["root"]
     entry: Message = request["entry"]
     os.chdir(root)
-    with contextlib.suppress(Exception):  # without a standard error there is nothing to enable
+    # Without a standard error there is nothing to enable, and an interpreter besides the main one
+    # cannot: that one has.
+    with contextlib.suppress(Exception):
+        import faulthandler
+
         faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -1,4 +1,4 @@
-"""What processes that run several stages do around them: end children, write out what is buffered."""
+"""What processes that run stages do around them: end children, write out what is buffered."""
 
 from __future__ import annotations
 

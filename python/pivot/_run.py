@@ -40,10 +40,12 @@ def run_stage(
     request: Message,
     session: Session,
     join: Callable[[], None] = join_threads,
+    check: Callable[[], None] = lambda: None,
 ) -> Message:
     """Runs one stage and returns the ``result`` frame, whatever happens.
 
-    ``join`` waits for the threads that the function has left.
+    ``check`` is called when the stage's modules have been imported, and may raise; ``join`` waits
+    for the threads that the function has left.
 
     A stage has ended when its function has returned and its threads, apart from daemon threads,
     have ended, as for any Python program. ``sys.exit()`` and ``sys.exit(0)`` end it well.
@@ -60,6 +62,7 @@ def run_stage(
             from_wire(request.get("params") or {}), deps, outs
         )
         _chdir(os.path.join(root, request.get("cwd") or ""))
+        check()
         session.stop_recording()
         called = _clock()
         try:

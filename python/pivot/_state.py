@@ -87,7 +87,7 @@ class State:
         return why or self._left()
 
     def _restore_process(self) -> None:
-        os.environ = self._environ
+        os.environ = self._environ  # noqa: B003 - a stage may have put another one there
         # What C code and other interpreters have set is seen only then (Python 3.14).
         getattr(os, "reload_environ", lambda: None)()
         if dict(os.environ) != self._environment:

@@ -165,7 +165,7 @@ def kind(out):
     project.write(".pivot/config.yaml", "core: {executor: cold}\n");
     insta::assert_snapshot!(project.pivot("run").errors(), @r"
     exit: 1
-    error: `core.executor`: `cold` is not one of warm, spawn, reuse
+    error: `core.executor`: `cold` is not one of warm, spawn, reuse, interpreter
       --> .pivot/config.yaml:1:18
     ");
 }

@@ -25,6 +25,7 @@ mod faults_points;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faults_power;
 mod incremental;
+mod interpreters;
 mod interrupts;
 mod locks;
 mod outputs;

@@ -24,6 +24,19 @@ pub(crate) fn project() -> Project {
     Project { _dir: dir, root, environment: Vec::new() }
 }
 
+/// A Python of at least 3.14, which has interpreters of their own for stages: the one that
+/// `PIVOT_TEST_PYTHON_3_14` names, or the one in `target/pythons`, where Pivot's check puts it.
+#[expect(clippy::print_stderr, reason = "a test that passes without its Python says so")]
+pub(crate) fn python_with_interpreters() -> Option<PathBuf> {
+    let named = std::env::var_os("PIVOT_TEST_PYTHON_3_14").map(PathBuf::from);
+    let usual = target().join("pythons/3.14/bin/python3.14");
+    let found = named.or_else(|| usual.exists().then_some(usual));
+    if found.is_none() {
+        eprintln!("there is no Python 3.14 here: not tested");
+    }
+    found
+}
+
 /// A project that is removed when the test ends.
 pub(crate) struct Project {
     _dir: tempfile::TempDir,

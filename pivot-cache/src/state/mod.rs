@@ -49,6 +49,8 @@ pub enum Table {
     Generations = 7,
     /// What remotes are known to hold.
     Remote = 8,
+    /// What can run in an interpreter of its own.
+    Interpreters = 9,
 }
 
 /// A key-value store in a directory, shared with other processes.

@@ -99,6 +99,8 @@ enum Executor {
     Spawn,
     /// A few Python processes that run one stage after the other.
     Reuse,
+    /// An interpreter of its own in such a process, where Python (3.14) and its packages can.
+    Interpreter,
 }
 
 impl From<Executor> for pivot_exec::Executor {
@@ -107,6 +109,7 @@ impl From<Executor> for pivot_exec::Executor {
             Executor::Warm => Self::Warm,
             Executor::Spawn => Self::Spawn,
             Executor::Reuse => Self::Reuse,
+            Executor::Interpreter => Self::Interpreter,
         }
     }
 }

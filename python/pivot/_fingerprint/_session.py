@@ -233,6 +233,11 @@ class Session:
         module = sys.modules.get(name)
         return module is not None and self.roots.module_kind(module) == "site"
 
+    def package_of(self, name: str) -> str | None:
+        """The name of the installed package that a module belongs to, imported or not."""
+        plain, owners = self._packages.of_module(name)
+        return plain or (owners[0].name if owners else None)
+
     def extras(
         self,
         manifest: list[list[str | None]],
