@@ -1,10 +1,11 @@
-"""What it costs to start a Python stage that needs numpy and pandas: warm against spawn.
+"""What it costs to start a Python stage that needs numpy and pandas, beside ninja starting ``cp``.
 
-usage: dispatch.py [WARM_STAGES] [SPAWN_STAGES] [--python PYTHON] [--pivot PROGRAM]
+usage: dispatch.py [STAGES] [--spawn STAGES] [--runs N] [--python PYTHON] [--pivot PROGRAM]
 
-Prints processor time and wall-clock time a stage, less those of a run of one stage, so that what a
-run does only once (the zygote's imports among it) does not count. Compare the ratio: both numbers
-come from the same machine in the same minute.
+All do the same: each stage copies a small file, one in Python and one with ``cp``. Printed are the
+processor time and the wall-clock time of a stage, less those of a run of one stage, so that what a
+run does only once (the imports of the zygote among it) does not count; medians of all rounds, in
+which the programs take turns. Spawning takes seconds for a few stages, and so it gets fewer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -21,50 +24,79 @@ import numpy
 import pandas
 from pivot import Pipeline
 
-def write(out):
-    assert numpy and pandas
-    open(out, "w").close()
+def copy(source, out):
+    with open(source) as old, open(out, "w") as new:
+        new.write(old.read())
 
 pipeline = Pipeline()
 for n in range({count}):
-    pipeline.add_stage(write, name=f"s{{n}}", outs=[f"out/{{n}}"])
+    pipeline.add_stage(copy, name=f"s{{n}}", deps=["source.txt"], outs=[f"out/{{n}}"])
 """
 
 
-def measure(pivot: str, python: str, executor: str, count: int) -> tuple[float, float]:
+def pivot(program: str, python: str, executor: str, count: int) -> tuple[float, float]:
     """Seconds of processor time, of all processes, and of wall-clock time of one run."""
     with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
         pathlib.Path(root, "pipeline.py").write_text(PIPELINE.format(count=count))
+        pathlib.Path(root, "source.txt").write_text("a small file\n")
         environment = {**os.environ, "PIVOT_PYTHON": python}
-        run = [pivot, "run", "--executor", executor]
         # The pipeline's inspection is not what is measured.
-        subprocess.run([pivot, "status"], cwd=root, env=environment, check=True, capture_output=True)
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            run, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        assert status == 0, f"{run} failed"
-        return used.ru_utime + used.ru_stime, time.perf_counter() - started
+        status = [program, "status"]
+        subprocess.run(status, cwd=root, env=environment, check=True, capture_output=True)
+        return timed([program, "run", "-j", "2", "--executor", executor], root, environment)
+
+
+def ninja(count: int) -> tuple[float, float]:
+    """The same for ninja and ``cp``."""
+    with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
+        edges = "".join(f"build out/{n}: copy source.txt\n" for n in range(count))
+        text = f"rule copy\n  command = cp $in $out\n{edges}"
+        pathlib.Path(root, "build.ninja").write_text(text)
+        pathlib.Path(root, "source.txt").write_text("a small file\n")
+        return timed(["ninja", "-j", "2"], root, dict(os.environ))
+
+
+def timed(command: list[str], root: str, environment: dict[str, str]) -> tuple[float, float]:
+    """Runs a command and returns its seconds of processor and of wall-clock time."""
+    started = time.perf_counter()
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=quiet)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return used.ru_utime + used.ru_stime, time.perf_counter() - started
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("warm", nargs="?", type=int, default=1000)
-    parser.add_argument("spawn", nargs="?", type=int, default=30)
+    parser.add_argument("stages", nargs="?", type=int, default=1000)
+    parser.add_argument("--spawn", type=int, default=30)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--python", default="python3")
     parser.add_argument("--pivot", default=str(pathlib.Path("target/release/pivot").absolute()))
-    arguments = parser.parse_args()
-    costs = {}
-    for executor in ("warm", "spawn"):
-        count: int = getattr(arguments, executor)
-        once = measure(arguments.pivot, arguments.python, executor, 1)
-        many = measure(arguments.pivot, arguments.python, executor, count)
-        cpu, wall = ((b - a) / (count - 1) * 1000 for a, b in zip(once, many))
-        costs[executor] = cpu
-        print(f"{executor:5}  {count:5} stages: {cpu:8.1f} ms CPU, {wall:8.1f} ms wall a stage")
-    print(f"spawn costs {costs['spawn'] / costs['warm']:.0f} times the CPU of warm")
+    asked = parser.parse_args()
+    programs = {
+        "warm": (asked.stages, lambda n: pivot(asked.pivot, asked.python, "warm", n)),
+        "reuse": (asked.stages, lambda n: pivot(asked.pivot, asked.python, "reuse", n)),
+        "spawn": (asked.spawn, lambda n: pivot(asked.pivot, asked.python, "spawn", n)),
+    }
+    if shutil.which("ninja"):
+        programs["ninja, cp"] = (asked.stages, ninja)
+    rounds: list[dict[str, tuple[float, float]]] = []
+    for _ in range(asked.runs):
+        costs = {}
+        for name, (count, run) in programs.items():
+            once, many = run(1), run(count)
+            costs[name] = tuple((b - a) / (count - 1) * 1000 for a, b in zip(once, many))
+        rounds.append(costs)
+    for name, (count, _) in programs.items():
+        cpu, wall = (statistics.median(costs[name][i] for costs in rounds) for i in (0, 1))
+        print(f"{name:9} {count:5} stages: {cpu:7.2f} ms CPU, {wall:7.2f} ms wall a stage")
+    for one, other in (("spawn", "warm"), ("warm", "ninja, cp"), ("reuse", "ninja, cp")):
+        if other in programs:
+            ratio = statistics.median(costs[one][0] / costs[other][0] for costs in rounds)
+            print(f"{one} / {other}: {ratio:.1f} times the CPU")
 
 
 if __name__ == "__main__":

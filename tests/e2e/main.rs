@@ -27,6 +27,7 @@ mod faults_power;
 mod incremental;
 mod interpreters;
 mod interrupts;
+mod libraries;
 mod locks;
 mod outputs;
 mod package_versions;

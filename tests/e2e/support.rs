@@ -407,7 +407,7 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
 }
 
-fn target() -> &'static Path {
+pub(crate) fn target() -> &'static Path {
     // Cargo puts the program at target/PROFILE/pivot-under-test.
     Path::new(env!("CARGO_BIN_EXE_pivot-under-test")).ancestors().nth(2).expect("target/PROFILE")
 }
