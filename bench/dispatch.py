@@ -11,6 +11,7 @@ which the programs take turns. Spawning takes seconds for a few stages, and so i
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import pathlib
 import shutil
@@ -34,26 +35,37 @@ for n in range({count}):
 """
 
 
-def pivot(program: str, python: str, executor: str, count: int) -> tuple[float, float]:
-    """Seconds of processor time, of all processes, and of wall-clock time of one run."""
-    with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
-        pathlib.Path(root, "pipeline.py").write_text(PIPELINE.format(count=count))
-        pathlib.Path(root, "source.txt").write_text("a small file\n")
-        environment = {**os.environ, "PIVOT_PYTHON": python}
+class Bench:
+    """What is measured, in new directories below ``root``.
+
+    They stay to the end: on ext4, files that were just removed make new ones expensive.
+    """
+
+    def __init__(self, root: str, program: str, python: str) -> None:
+        self._root = root
+        self._program = program
+        self._environment = {**os.environ, "PIVOT_PYTHON": python}
+
+    def pivot(self, executor: str, count: int) -> tuple[float, float]:
+        """Seconds of processor time, of all processes, and of wall-clock time of one run."""
+        folder = self._folder({"pipeline.py": PIPELINE.format(count=count)})
         # The pipeline's inspection is not what is measured.
-        status = [program, "status"]
-        subprocess.run(status, cwd=root, env=environment, check=True, capture_output=True)
-        return timed([program, "run", "-j", "2", "--executor", executor], root, environment)
+        status = [self._program, "status"]
+        subprocess.run(status, cwd=folder, env=self._environment, check=True, capture_output=True)
+        run = [self._program, "run", "-j", "2", "--executor", executor]
+        return timed(run, folder, self._environment)
 
-
-def ninja(count: int) -> tuple[float, float]:
-    """The same for ninja and ``cp``."""
-    with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
+    def ninja(self, count: int) -> tuple[float, float]:
+        """The same for ninja and ``cp``."""
         edges = "".join(f"build out/{n}: copy source.txt\n" for n in range(count))
         text = f"rule copy\n  command = cp $in $out\n{edges}"
-        pathlib.Path(root, "build.ninja").write_text(text)
-        pathlib.Path(root, "source.txt").write_text("a small file\n")
-        return timed(["ninja", "-j", "2"], root, dict(os.environ))
+        return timed(["ninja", "-j", "2"], self._folder({"build.ninja": text}), self._environment)
+
+    def _folder(self, files: dict[str, str]) -> str:
+        folder = tempfile.mkdtemp(dir=self._root)
+        for name, text in {**files, "source.txt": "a small file\n"}.items():
+            pathlib.Path(folder, name).write_text(text)
+        return folder
 
 
 def timed(command: list[str], root: str, environment: dict[str, str]) -> tuple[float, float]:
@@ -76,15 +88,21 @@ def main() -> None:
     parser.add_argument("--python", default="python3")
     parser.add_argument("--pivot", default=str(pathlib.Path("target/release/pivot").absolute()))
     asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
+        compare(Bench(root, asked.pivot, asked.python), asked.stages, asked.spawn, asked.runs)
+
+
+def compare(bench: Bench, stages: int, spawned: int, runs: int) -> None:
+    """Measure all in turn and print the medians."""
     programs = {
-        "warm": (asked.stages, lambda n: pivot(asked.pivot, asked.python, "warm", n)),
-        "reuse": (asked.stages, lambda n: pivot(asked.pivot, asked.python, "reuse", n)),
-        "spawn": (asked.spawn, lambda n: pivot(asked.pivot, asked.python, "spawn", n)),
+        "warm": (stages, functools.partial(bench.pivot, "warm")),
+        "reuse": (stages, functools.partial(bench.pivot, "reuse")),
+        "spawn": (spawned, functools.partial(bench.pivot, "spawn")),
     }
     if shutil.which("ninja"):
-        programs["ninja, cp"] = (asked.stages, ninja)
+        programs["ninja, cp"] = (stages, bench.ninja)
     rounds: list[dict[str, tuple[float, float]]] = []
-    for _ in range(asked.runs):
+    for _ in range(runs):
         costs = {}
         for name, (count, run) in programs.items():
             once, many = run(1), run(count)

@@ -62,6 +62,8 @@ def items(argument: str, value: object, noun: str = "paths") -> list[Any]:
     """The list that an argument is."""
     if value is None:
         return []
+    if type(value) is list:  # as nearly always: a stage's process may declare thousands of stages
+        return value[:]
     if isinstance(value, (str, bytes, Out)) or hasattr(value, "__fspath__"):
         text = repr(str(value.path if isinstance(value, Out) else value))
         raise DeclarationError(
@@ -91,7 +93,8 @@ def outs(arguments: Mapping[str, object]) -> list[Out]:
     found: list[Out] = []
     kinds: tuple[tuple[str, type[Out]], ...] = (("outs", Out), ("metrics", Metric), ("plots", Plot))
     for argument, kind in kinds:
-        for item in items(argument, arguments.get(argument)):
+        given = arguments.get(argument)
+        for item in () if given is None else items(argument, given):
             out = item if isinstance(item, Out) else kind(checked_path(item, argument))
             if not isinstance(out, kind):
                 raise DeclarationError(

@@ -83,6 +83,8 @@ class Declaration:
 DECLARED: list[Declaration] = []
 """All stages declared in this process, in order."""
 
+_wanted: str | None = None
+
 
 class Variant:
     """One of several stages that share a function; see ``stage.matrix``.
@@ -370,11 +372,22 @@ def _known(arguments: dict[str, Any], owner: str) -> None:
             raise _placed(error, _frame_place(sys._getframe(2)))
 
 
+def want(name: str | None) -> None:
+    """From now on only this stage is recorded, or with ``None`` all: who runs it needs no other.
+
+    The others were checked when the pipeline was inspected, and there may be thousands.
+    """
+    global _wanted
+    _wanted = name
+
+
 def _declare(function: AnyFunction, arguments: dict[str, Any], place: tuple[str, int]) -> None:
     """Checks one stage's arguments and records the stage."""
     name = arguments.get("name")
     if name is None and not isinstance(function, type):
         name = _name_of(function)
+    if _wanted is not None and isinstance(name, str) and name != _wanted:
+        return
     try:
         check.function(function, name)
         declaration = Declaration(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pivot._declare import DECLARED, Declaration
+from pivot._declare import DECLARED, Declaration, want
 from pivot._errors import LoadError, PivotError
 from pivot._failure import cut, relative, user_error
 from pivot._load import load_file, load_target
@@ -110,7 +110,11 @@ def _declaration(request: Message, session: Session, root: str) -> Declaration:
     entry = request["entry"]
     name: str = request["stage"]
     if "file" in entry:
-        load_file(session, root, entry["file"])
+        want(name)
+        try:
+            load_file(session, root, entry["file"])
+        finally:
+            want(None)
         for declaration in DECLARED:
             if declaration.name == name:
                 return declaration

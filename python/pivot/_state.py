@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from operator import is_
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -62,8 +63,10 @@ class State:
         self._children = children()
         self._tasks = _tasks()
         self._memory: int | None = None
+        self._values: dict[str, list[Any]] = {}
         for name, module in self._modules.items():
             self._callables[name] = _callables(module)
+            self._values[name] = _values(module)
         self._files = _files()
 
     def restore(self, is_user: IsUser) -> str | None:
@@ -132,6 +135,8 @@ class State:
         for name, module in list(sys.modules.items()):
             before = self._callables.get(name)
             if before is not None:
+                if _is_same(module, self._values[name]):
+                    continue
                 namespace = vars(module)
                 for key, value in before.items():
                     if namespace.get(key) is not value:
@@ -139,6 +144,7 @@ class State:
                 continue
             self._modules[name] = module
             self._callables[name] = found = _callables(module)
+            self._values[name] = _values(module)
             # It was imported by this stage, so what it was like before is not known.
             if any(_is_patch(value, is_user) for value in found.values()):
                 why = f"it changed `{name}`"
@@ -260,6 +266,16 @@ def _callables(module: Any) -> dict[str, Any]:
     if not isinstance(module, ModuleType):
         return {}
     return {name: value for name, value in vars(module).items() if callable(value)}
+
+
+def _values(module: Any) -> list[Any]:
+    return list(vars(module).values()) if isinstance(module, ModuleType) else []
+
+
+def _is_same(module: Any, before: list[Any]) -> bool:
+    """Whether a module has the same values in the same order: nothing in it was replaced."""
+    now = _values(module)
+    return len(now) == len(before) and all(map(is_, now, before))
 
 
 def _is_patch(value: Any, is_user: IsUser) -> bool:

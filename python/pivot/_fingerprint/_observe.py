@@ -111,11 +111,7 @@ class Observer:
         ``environment_all``
             Whether the user's code listed the whole environment.
         """
-        names = {
-            getattr(module, "__file__", None): name
-            for name, module in list(sys.modules.items())
-            if isinstance(getattr(module, "__file__", None), str)
-        }
+        names = _names_of_files() if self.codes else {}
         code: list[dict[str, Any]] = []
         for item in self.codes:
             name = getattr(item, "co_qualname", item.co_name)
@@ -123,7 +119,7 @@ class Observer:
                 continue
             if name.startswith("<"):
                 # A lambda at the top level goes by the name that leads to it.
-                module = sys.modules.get(names.get(item.co_filename) or "")
+                module = sys.modules.get(names.get(item.co_filename, ""))
                 name = _binding(module, item) or name
             code.append(
                 {
@@ -179,6 +175,12 @@ class Observer:
     def _shown(self, path: str) -> str:
         inside = path.startswith(self.roots.root + os.sep)
         return self.roots.relative(path) if inside else path
+
+
+def _names_of_files() -> dict[str, str]:
+    """The modules by their files."""
+    files = ((getattr(m, "__file__", None), name) for name, m in list(sys.modules.items()))
+    return {file: name for file, name in files if isinstance(file, str)}
 
 
 def _binding(module: ModuleType | None, code: CodeType) -> str | None:

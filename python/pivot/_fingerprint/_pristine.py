@@ -17,6 +17,7 @@ import re
 import struct
 import types
 from collections.abc import Generator
+from operator import is_
 from typing import Any
 
 __all__ = ["Pristine"]
@@ -61,6 +62,10 @@ class Pristine:
     def _put_back(self, patched: dict[tuple[str, str], Any]) -> None:
         for module, originals in self._originals:
             namespace = vars(module)
+            if len(namespace) == len(originals) and all(
+                map(is_, namespace.values(), originals.values())
+            ):
+                continue  # the same values in the same order
             for name, original in originals.items():
                 current = namespace.get(name, self)
                 if current is original or (module is os and name in _RECORDED):
