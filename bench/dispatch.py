@@ -79,13 +79,21 @@ def timed(command: list[str], root: str, environment: dict[str, str]) -> tuple[f
     return used.ru_utime + used.ru_stime, time.perf_counter() - started
 
 
+def executable(name: str) -> str:
+    """The absolute path of a program, which is run in other folders."""
+    found = shutil.which(name)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no program {name}")
+    return str(pathlib.Path(found).absolute())
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("stages", nargs="?", type=int, default=1000)
     parser.add_argument("--spawn", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--python", default="python3")
+    parser.add_argument("--python", default=executable("python3"), type=executable)
     parser.add_argument("--pivot", default=str(pathlib.Path("target/release/pivot").absolute()))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pivot-bench-") as root:
@@ -106,7 +114,9 @@ def compare(bench: Bench, stages: int, spawned: int, runs: int) -> None:
         costs = {}
         for name, (count, run) in programs.items():
             once, many = run(1), run(count)
-            costs[name] = tuple((b - a) / (count - 1) * 1000 for a, b in zip(once, many))
+            costs[name] = tuple(
+                (b - a) / (count - 1) * 1000 for a, b in zip(once, many, strict=True)
+            )
         rounds.append(costs)
     for name, (count, _) in programs.items():
         cpu, wall = (statistics.median(costs[name][i] for costs in rounds) for i in (0, 1))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import time
@@ -113,11 +114,19 @@ def measure(
         return total / 2**20, len(processes)
 
 
+def executable(name: str) -> str:
+    """The absolute path of a program, which is run in other folders."""
+    found = shutil.which(name)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"there is no program {name}")
+    return str(pathlib.Path(found).absolute())
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("stages", nargs="?", type=int, default=8)
-    parser.add_argument("--python", default="python3")
+    parser.add_argument("--python", default=executable("python3"), type=executable)
     parser.add_argument("--pivot", default=str(pathlib.Path("target/release/pivot").absolute()))
     asked = parser.parse_args()
     count, python = asked.stages, asked.python

@@ -36,6 +36,9 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// The memory on which a child runs until it becomes the command.
 const STACK_BYTES: usize = 64 * 1024;
 
+/// Signals that Pivot ignores for itself, and that commands shall meet.
+const IGNORED: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
+
 /// The only argument of a program that shall be a warden.
 pub(crate) const ARGUMENT: &str = "__warden";
 
@@ -46,7 +49,8 @@ static CAN_BE_ASKED: AtomicBool = AtomicBool::new(false);
 ///
 /// A run starts this program anew, with an argument of its own, to look after the shell commands
 /// that it executes; there this call never returns. Without it a run forks instead, and a command
-/// starts the slower the more memory the program has.
+/// starts the slower the more memory the program has. It also has the program go on when a file grows
+/// beyond the limit that the system has set (`ulimit -f`): that is an error of the write then.
 pub fn be_warden_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == ARGUMENT) && arguments.next().is_none() {
@@ -54,6 +58,9 @@ pub fn be_warden_if_asked() {
         unsafe { serve(libc::STDIN_FILENO) }
     }
     CAN_BE_ASKED.store(true, Ordering::Relaxed);
+    // A write beyond the limit of a file's size then is an error that names the file.
+    // SAFETY: a system call, which changes how one signal is met.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Whether the program has called [`be_warden_if_asked`].
@@ -351,7 +358,7 @@ unsafe fn default_signals() {
         unsafe {
             let mut action: libc::sigaction = mem::zeroed();
             libc::sigaction(number, ptr::null(), &raw mut action);
-            if action.sa_sigaction != libc::SIG_IGN || number == libc::SIGPIPE {
+            if action.sa_sigaction != libc::SIG_IGN || IGNORED.contains(&number) {
                 action = mem::zeroed();
                 action.sa_sigaction = libc::SIG_DFL;
                 libc::sigaction(number, &raw const action, ptr::null_mut());

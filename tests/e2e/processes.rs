@@ -141,10 +141,10 @@ open(out, "w").write("done")
 }
 
 #[test]
-fn five_megabytes_of_prints() {
-    succeeds("for _ in range(50_000):\n    print('x' * 99)\nopen(out, 'w').close()", |project| {
+fn fifty_megabytes_of_prints() {
+    succeeds("for _ in range(50_000):\n    print('x' * 999)\nopen(out, 'w').close()", |project| {
         let log = std::fs::metadata(project.path(".pivot/logs/bad.log")).unwrap();
-        assert_eq!(log.len(), 5_000_000);
+        assert_eq!(log.len(), 50_000_000);
     });
 }
 

@@ -48,6 +48,19 @@ fn a_disk_that_is_full_in_a_pull() {
 }
 
 #[test]
+fn files_that_may_not_become_large_in_a_pull() {
+    let server = S3Server::start();
+    let project = only_there(&server);
+    let output = with_limit(project.command("pull"), libc::RLIMIT_FSIZE, 1_000_000).output();
+    let output = output.unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("File too large") && !said.contains("panicked"), "{said}");
+    assert!(!project.exists("out"));
+    pulls_all(&project);
+}
+
+#[test]
 fn few_descriptors_in_a_transfer() {
     let server = S3Server::start();
     let project = only_there(&server);
