@@ -135,6 +135,8 @@ pub(crate) struct Execution<'a, 'scope, 'e> {
     held: Vec<TaskId>,
     retry_at: Instant,
     told_held: HashSet<TaskId>,
+    /// Whether it was told that stages are guarded without the kernel's locks.
+    told_lockless: bool,
     ends: HashMap<TaskId, Outcome>,
     recorder: Recorder,
     has_failed: bool,
@@ -174,6 +176,7 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
             held: Vec::new(),
             retry_at: Instant::now(),
             told_held: HashSet::new(),
+            told_lockless: false,
             ends: HashMap::new(),
             recorder: Recorder::new(Instant::now()),
             has_failed: false,
@@ -299,7 +302,17 @@ impl<'a: 'scope, 'scope, 'e> Execution<'a, 'scope, 'e> {
                     Ok(Begun::Ended { outcome, causes }) => {
                         self.end(task, outcome, &causes, "", None);
                     }
-                    Ok(Begun::Ready(ready)) => self.launch(task, ready),
+                    Ok(Begun::Ready(ready)) => {
+                        if ready.guard.is_by_name()
+                            && !std::mem::replace(&mut self.told_lockless, true)
+                        {
+                            let text = "the file system of `.pivot/run` has no locks: files there \
+                                        keep a stage from running twice at once"
+                                .to_owned();
+                            (self.on_event)(Event::Notice { text });
+                        }
+                        self.launch(task, ready);
+                    }
                 }
             }
             Done::Committed(task, ready, Ok(()), effort, tail) => {

@@ -42,6 +42,16 @@ pub(crate) fn note(pid: u32) -> Option<String> {
     Some(format!("{pid} {} {}", start_of(pid)?, boot()?))
 }
 
+/// Whether the process of a [`note`] still runs, on this machine.
+pub(crate) fn is_alive(note: &str) -> bool {
+    let mut words = note.split_whitespace();
+    let (Some(pid), Some(start), Some(of_boot)) = (words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    boot().as_deref() == Some(of_boot)
+        && pid.parse().ok().and_then(start_of).is_some_and(|now| now == start)
+}
+
 /// Ends the process group of a [`note`], if it still is the same group; or waits for the end of a
 /// warden.
 pub(crate) fn end(note: &str) {

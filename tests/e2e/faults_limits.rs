@@ -277,3 +277,61 @@ fn a_project_below_a_name_of_any_bytes() {
         }
     }
 }
+
+/// The command on a system that knows no `flock`.
+fn without_locks(mut command: Command) -> Command {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOLCK as u32;
+    let flock = libc::SYS_flock as u32;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    // The number of the call is the first field of what the filter looks at.
+    let mut steps = [
+        step(LOAD, 0, 0, 0),
+        step(JUMP, 0, 1, flock),
+        step(RETURN, 0, 0, refuse),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    // SAFETY: system calls with structures that live as long as they.
+    unsafe {
+        command.pre_exec(move || {
+            let filter = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            match libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    command
+}
+
+#[test]
+fn a_file_system_without_locks() {
+    let project = project().file(
+        "pivot.yaml",
+        "stages: {slow: {cmd: 'echo x >>runs; echo >begun; while [ ! -e go ]; do sleep 0.01; done; echo 1 >out', outs: [out]}}\n",
+    );
+    let run = || without_locks(project.command("run"));
+    let first = run().stderr(std::process::Stdio::piped()).spawn().unwrap();
+    project.wait_for("begun");
+    let second = run().stderr(std::process::Stdio::piped()).spawn().unwrap();
+    project.wait_for(".pivot/run/slow.holder");
+    project.write("go", "");
+    let ends = [first, second].map(|run| run.wait_with_output().unwrap());
+    for end in &ends {
+        assert_eq!(end.status.code(), Some(0), "{}", text(end));
+    }
+    assert!(text(&ends[0]).contains("has no locks"), "{}", text(&ends[0]));
+    assert_eq!(project.read("runs"), "x\n", "the stage ran twice");
+    assert!(!project.exists(".pivot/run/slow.holder"));
+    // What a killed process has left blocks nobody.
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    project.write(".pivot/run/slow.holder", &format!("1 1 another-boot on {}", host.trim()));
+    project.remove("out");
+    project.replace("pivot.yaml", "echo 1 >out", "echo 2 >out");
+    let end = run().output().unwrap();
+    assert_eq!(end.status.code(), Some(0), "{}", text(&end));
+    assert_eq!(project.read("out"), "2\n");
+}
