@@ -34,9 +34,7 @@ if sys.argv[3:4] == ['--edited']:
         del sys.modules[name]
 from pivot._main import main
 
-sys.dont_write_bytecode, sys.pycache_prefix = before
-
-main()
+main(before)
 ";
 
 fn main() {

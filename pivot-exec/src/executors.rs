@@ -158,7 +158,8 @@ impl<'a> Executors<'a> {
             Some(zygote) => zygote,
             None => {
                 let log = project.log_path(".warm");
-                let zygote = Zygote::start(interpreter, project.root(), &loaded.preload, &log);
+                let serve = loaded.serve_request();
+                let zygote = Zygote::start(interpreter, project.root(), &serve, &log);
                 Rc::new(zygote.map_err(StageFailure::Helper)?)
             }
         };

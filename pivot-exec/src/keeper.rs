@@ -36,7 +36,7 @@ impl Keeper {
         request: &serde_json::Value,
         log: &Path,
     ) -> Result<Self, HelperError> {
-        let process = Zygote::start_as(request, python, root, log)?;
+        let process = Zygote::start(python, root, request, log)?;
         Ok(Self { process, used: Cell::default() })
     }
 

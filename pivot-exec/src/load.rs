@@ -450,6 +450,34 @@ fn order<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<usize> {
 }
 
 impl Loaded {
+    /// The request that makes the helper fork a process for each stage that it is asked for later.
+    pub(crate) fn serve_request(&self) -> serde_json::Value {
+        let project = self.pipeline.project();
+        let actions = self.pipeline.stages().iter().map(|stage| &stage.action);
+        let mut entries = actions.filter_map(|action| match action {
+            Action::Python(action) => Some(self.entry(action)),
+            Action::Shell { .. } => None,
+        });
+        serde_json::json!({
+            "type": "serve",
+            "preload": self.preload,
+            "sources": self.witness.sources().collect::<Vec<_>>(),
+            "root": project.root,
+            // All stages of a pipeline are defined in the same way.
+            "entry": entries.next(),
+        })
+    }
+
+    /// Where the function of a stage comes from.
+    fn entry(&self, action: &PythonAction) -> serde_json::Value {
+        match action {
+            PythonAction::Target(target) => serde_json::json!({ "python": target }),
+            PythonAction::Function { .. } => {
+                serde_json::json!({ "file": self.pipeline.project().definition.file() })
+            }
+        }
+    }
+
     /// The request that makes the helper run a Python stage.
     pub(crate) fn run_request(
         &self,
@@ -459,12 +487,7 @@ impl Loaded {
         let stage = self.pipeline.stage(task);
         let Action::Python(action) = &stage.action else { return None };
         let project = self.pipeline.project();
-        let entry = match action {
-            PythonAction::Target(target) => serde_json::json!({ "python": target }),
-            PythonAction::Function { .. } => {
-                serde_json::json!({ "file": project.definition.file() })
-            }
-        };
+        let entry = self.entry(action);
         let outs = stage
             .outs
             .iter()

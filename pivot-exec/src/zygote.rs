@@ -88,22 +88,12 @@ enum Frame {
 }
 
 impl Zygote {
-    /// Starts Python and tells it what to import; nobody waits for either. What the imports print
-    /// goes to `log`.
+    /// Starts Python and sends it the first request, which says what the process is for; nobody waits
+    /// for either. What it prints by itself goes to `log`.
     pub(crate) fn start(
         python: &Interpreter,
         root: &Path,
-        preload: &[String],
-        log: &Path,
-    ) -> Result<Self, HelperError> {
-        Self::start_as(&json!({ "type": "serve", "preload": preload }), python, root, log)
-    }
-
-    /// The same with another first request, which says what the process is for.
-    pub(crate) fn start_as(
         request: &serde_json::Value,
-        python: &Interpreter,
-        root: &Path,
         log: &Path,
     ) -> Result<Self, HelperError> {
         let failed = |source| HelperError::Start { python: python.path.clone(), source };

@@ -238,6 +238,11 @@ impl Witness {
         Some(SourceEdit { witness, number })
     }
 
+    /// The user's files that the import executed.
+    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().map(|entry| entry.path.as_path())
+    }
+
     /// The first file below `root` that was executed with other bytes than the import saw;
     /// `executed` has BLAKE2b-128 digests by the path below `root`.
     pub fn changed_source(

@@ -62,8 +62,8 @@ def items(argument: str, value: object, noun: str = "paths") -> list[Any]:
     """The list that an argument is."""
     if value is None:
         return []
-    if type(value) is list:  # as nearly always: a stage's process may declare thousands of stages
-        return value[:]
+    if type(value) is list or type(value) is tuple:  # as nearly always
+        return list(value)
     if isinstance(value, (str, bytes, Out)) or hasattr(value, "__fspath__"):
         text = repr(str(value.path if isinstance(value, Out) else value))
         raise DeclarationError(

@@ -287,6 +287,8 @@ class Pipeline:
         code_deps: CodeDeps = (),
     ) -> None:
         """Declare ``func`` as a stage; the arguments are those of ``stage``."""
+        if _is_unwanted(name):
+            return
         place = _frame_place(sys._getframe(1))
         arguments = {
             "deps": deps, "outs": outs, "metrics": metrics, "plots": plots, "params": params,
@@ -381,12 +383,16 @@ def want(name: str | None) -> None:
     _wanted = name
 
 
+def _is_unwanted(name: object) -> bool:
+    return _wanted is not None and isinstance(name, str) and name != _wanted
+
+
 def _declare(function: AnyFunction, arguments: dict[str, Any], place: tuple[str, int]) -> None:
     """Checks one stage's arguments and records the stage."""
     name = arguments.get("name")
     if name is None and not isinstance(function, type):
         name = _name_of(function)
-    if _wanted is not None and isinstance(name, str) and name != _wanted:
+    if _is_unwanted(name):
         return
     try:
         check.function(function, name)

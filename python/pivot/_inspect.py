@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
+from _blake2 import blake2b  # `hashlib` loads OpenSSL as well
 from typing import TYPE_CHECKING, Any
 
 from pivot._declare import DECLARED, Declaration
@@ -16,11 +16,12 @@ from pivot._protocol import Message, from_wire, to_wire
 from pivot._stages import Stage, check_names, function_name, project_path
 
 if TYPE_CHECKING:
-    from pivot._fingerprint import Fingerprint, Session
+    from pivot._fingerprint._inspection import Inspection
+    from pivot._fingerprint._manifest import Fingerprint
     from pivot._params import StageParams
 
 
-def inspect_project(request: Message, session: Session) -> Message:
+def inspect_project(request: Message, session: Inspection) -> Message:
     """The ``inspected`` frame, or a :class:`PivotError`.
 
     The session is recording; it stops when everything that may import has been done.
@@ -69,7 +70,7 @@ def inspect_project(request: Message, session: Session) -> Message:
     }
 
 
-def _declaration_of(target: Message, session: Session, root: str) -> Declaration:
+def _declaration_of(target: Message, session: Inspection, root: str) -> Declaration:
     name = target["stage"]
     place: Message = target.get("place") or {}
     file, line = place.get("file") or "pivot.yaml", place.get("line")
@@ -110,7 +111,7 @@ def _inspected(
     declaration: Declaration,
     described: Message,
     bound: tuple[Any, StageParams],
-    session: Session,
+    session: Inspection,
     root: str,
 ) -> Message:
     effective, params = bound
@@ -208,7 +209,7 @@ class _PathsOf:
 
 
 def _with_code_deps(
-    code: Fingerprint, declaration: Declaration, session: Session, root: str
+    code: Fingerprint, declaration: Declaration, session: Inspection, root: str
 ) -> Fingerprint:
     """A stage's code with the code that it names as a dependency by hand."""
     found = {component["name"]: component for component in code.components}
@@ -260,7 +261,7 @@ def _object_components(item: Any, reached: list[Message]) -> list[Message]:
 
 def _digest(path: str) -> str:
     """The content of a file, or of all files below a directory, in 16 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=8)
+    digest = blake2b(digest_size=8)
     if not os.path.isdir(path):
         with open(path, "rb") as file:  # the recorder notes what is opened
             digest.update(file.read())

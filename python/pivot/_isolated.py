@@ -18,7 +18,8 @@ from importlib.machinery import BuiltinImporter, ExtensionFileLoader
 from typing import Any
 
 from pivot._declare import DECLARED
-from pivot._fingerprint import Session
+from pivot._fingerprint._arrivals import Arrivals
+from pivot._fingerprint._observation import Observation
 from pivot._main import internal_result, send_result, set_up
 from pivot._processes import flush_files
 from pivot._protocol import Channel, Message
@@ -38,10 +39,10 @@ def run_isolated(descriptor: int) -> None:
     channel = Channel(descriptor)
     modules: list[str] = []
     session = None
-    known = frozenset(sys.modules)
+    arrivals = Arrivals()
     try:
         request = channel.receive()
-        session = set_up(request, observe=True)
+        session = set_up(request)
         _note_refused(modules)
         result = run_stage(request, session, check=lambda: _probe(request, session, modules))
     except Refused:
@@ -51,7 +52,7 @@ def run_isolated(descriptor: int) -> None:
     refusal = _refusal(result, modules)
     if refusal is not None:
         result = {"type": "result", "ok": False, "refusal": refusal}
-    _end(session, known)
+    _end(session, arrivals)
     status = send_result(result, channel)
     if status:
         raise SystemExit(status)
@@ -76,7 +77,7 @@ def _note_refused(modules: list[str]) -> None:
     BuiltinImporter.create_module = staticmethod(noting(BuiltinImporter.create_module))
 
 
-def _probe(request: Message, session: Session, refused: list[str]) -> None:
+def _probe(request: Message, session: Observation, refused: list[str]) -> None:
     """Imports what the stage's functions are going to import, if that is possible."""
     packages = {
         name.removeprefix(_PACKAGE)
@@ -91,7 +92,7 @@ def _probe(request: Message, session: Session, refused: list[str]) -> None:
         raise Refused
 
 
-def _of_packages(names: Iterable[str], packages: set[str], session: Session) -> list[str]:
+def _of_packages(names: Iterable[str], packages: set[str], session: Observation) -> list[str]:
     return [name for name in names if session.package_of(name.partition(":")[0]) in packages]
 
 
@@ -108,7 +109,7 @@ def _refusal(result: Message, modules: list[str]) -> Message | None:
     return None
 
 
-def _end(session: Session | None, known: frozenset[str]) -> None:
+def _end(session: Observation | None, arrivals: Arrivals) -> None:
     """Does what the end of a process does, as long as there is somebody to tell of it."""
     if session is not None:
         session.end()
@@ -117,7 +118,7 @@ def _end(session: Session | None, known: frozenset[str]) -> None:
     flush_files()
     with contextlib.suppress(BaseException):
         DECLARED.clear()
-        for name in sys.modules.keys() - known:
+        for name in arrivals.names():
             sys.modules.pop(name, None)
         gc.collect()
     flush_files()

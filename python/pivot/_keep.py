@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from pivot._connection import Connection
 from pivot._declare import DECLARED
+from pivot._fingerprint._arrivals import Arrivals
 from pivot._main import internal_result, send_result, set_up
 from pivot._processes import SUBREAPER, flush_c, flush_files, prctl
 from pivot._protocol import Channel, ChannelClosed, Message
@@ -35,7 +36,7 @@ from pivot._serve import end
 from pivot._state import State
 
 if TYPE_CHECKING:
-    from pivot._fingerprint import Session
+    from pivot._fingerprint._observation import Observation
 
 _INTERRUPTS = {signal.SIGINT}
 _DESCRIPTORS = ("result", "stdout", "stderr")
@@ -50,7 +51,7 @@ class Keeper:
         self._connection = Connection(fd)
         self._own = [os.dup(number) for number in range(3)]  # nothing to read, and a log
         self._preloads = preloads
-        self._session: Session | None = None
+        self._session: Observation | None = None
         self._count = 0
         self._has_joined = False
         weakref.finalize(self, int)  # the first of these registers something for the end
@@ -59,7 +60,7 @@ class Keeper:
         prctl()(SUBREAPER, 1)
         os.register_at_fork(after_in_child=self._connection.close)
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
-        self._known = set(sys.modules)
+        self._arrivals = Arrivals()
         self.state = State()
         self._callbacks = atexit._ncallbacks()
 
@@ -79,7 +80,7 @@ class Keeper:
                 status = self._run(descriptors)
                 if self._has_to_end():
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
-                    end(status, frozenset(self._known))
+                    end(status, self._arrivals)
                 ended = self._ended(status, used)
                 self._connection.tell({"type": "exit", "id": frame["id"], **ended})
                 self._silence()
@@ -105,7 +106,7 @@ class Keeper:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
         try:
             request = channel.receive()
-            session = self._session = set_up(request, observe=True)
+            session = self._session = set_up(request)
             # A context of its own: decimals, the error state of numpy and the user's variables.
             with warnings.catch_warnings():
                 found = contextvars.Context().run(run_stage, request, session, self._join)
@@ -155,7 +156,7 @@ class Keeper:
         if session is None:
             return "it never began"
         session.end()
-        imported = sys.modules.keys() - self._known
+        imported = self._arrivals.names()
         # The pipeline may prepare what it imports, each module for itself.
         prepared = not self._preloads and any(map(session.is_installed, imported))
         # Before the modules are let go: the collector may close a file before the buffer above it.

@@ -17,7 +17,7 @@ from pivot._failure import message_of, relative, type_name, user_error
 from pivot._outs import describe
 
 if TYPE_CHECKING:
-    from pivot._fingerprint import Session
+    from pivot._fingerprint._session import Session
 
 # Import names whose packages are called otherwise on the package index.
 _PACKAGES = {

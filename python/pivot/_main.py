@@ -13,21 +13,38 @@ import contextlib
 import difflib  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn, TypeVar
 
 from pivot._errors import InternalError, PivotError
 from pivot._failure import failed, internal
-from pivot._fingerprint import Session, extra_digest
-from pivot._inspect import inspect_project
+from pivot._fingerprint._observation import Observation
+from pivot._fingerprint._session import Session
 from pivot._protocol import Channel, ChannelClosed, Message, hello
 from pivot._run import flush_streams, run_stage
+
+S = TypeVar("S", bound=Session)
 
 _exit_now = os._exit
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
-def main() -> None:
-    """Serves the request that comes over the socket; the process's ``__main__`` calls it."""
+# What is imported for a request besides what all need.
+_MODULES = {
+    "inspect": ("pivot._fingerprint._inspection", "pivot._inspect"),
+    "serve": ("pivot._serve",),
+    "keep": ("pivot._keep",),
+    "isolate": ("pivot._isolate",),
+}
+
+
+def main(bytecode: tuple[bool, str | None]) -> None:
+    """Serves the request that comes over the socket; the process's ``__main__`` calls it.
+
+    ``bytecode`` are the settings for code of the user's: ``sys.dont_write_bytecode`` and
+    ``sys.pycache_prefix``.
+    """
     channel = _channel(sys.argv)
     try:
         channel.send(hello())
@@ -35,6 +52,9 @@ def main() -> None:
     except ChannelClosed:
         return  # nobody needs an answer any more
     kind = request.get("type")
+    for name in _MODULES.get(str(kind), ()):
+        import_module(name)
+    sys.dont_write_bytecode, sys.pycache_prefix = bytecode
     if kind == "inspect":
         _leave(channel, _answer_inspect(request))
     elif kind == "run":
@@ -54,9 +74,11 @@ def main() -> None:
 
 def _answer_digest(request: Message) -> Message:
     """The hashes of components by their names alone: nothing is imported."""
+    from pivot._fingerprint._extras import digest
+
     root: str = request["root"]
     try:
-        hashes = [extra_digest(name, root, os.environ) for name in request["names"]]
+        hashes = [digest(name, root, os.environ) for name in request["names"]]
     except BaseException as error:
         return {"type": "failed", "error": failed(internal(error), root)}
     return {"type": "digests", "hashes": hashes}
@@ -64,11 +86,15 @@ def _answer_digest(request: Message) -> Message:
 
 def _serve(request: Message, channel: Channel) -> None:
     """Forks a child for every stage until the connection ends; in a child, runs the stage."""
-    # Only here, as a process that runs one stage does without sockets and polling.
-    from pivot._serve import Server, preload
+    from pivot._serve import Server, freeze, preload
 
     preload(request["preload"])
-    work = Server(channel.detach()).serve()
+    session = None
+    with contextlib.suppress(Exception):  # a stage finds the same fault, and can tell it
+        session = prepare(request, Observation)
+    server = Server(channel.detach(), session)
+    freeze()
+    work = server.serve()
     if work is not None:
         work()
 
@@ -76,9 +102,10 @@ def _serve(request: Message, channel: Channel) -> None:
 def _keep(request: Message, channel: Channel) -> None:
     """Runs one stage after the other until the connection ends or something is left of one."""
     from pivot._keep import Keeper
-    from pivot._serve import preload
+    from pivot._serve import freeze, preload
 
     preload(request["preload"])
+    freeze()
     raise SystemExit(Keeper(channel.detach(), preloads=bool(request["preload"])).serve())
 
 
@@ -94,9 +121,15 @@ def _isolate(channel: Channel) -> None:
 
 
 def _answer_inspect(request: Message) -> Message:
+    # Only here, as it is most of this package.
+    from pivot._fingerprint._inspection import Inspection
+    from pivot._inspect import inspect_project
+
     root: str = request["root"]
+    settings: Message = request.get("settings") or {}
     try:
-        session = set_up(request, observe=False)
+        session = prepare(request, Inspection, packages=settings.get("packages") or "exact")
+        _begin(request, session)
         answer = inspect_project(request, session)
         session.keep_compiled()
         answer["edits"] = session.keep_edits()
@@ -107,13 +140,13 @@ def _answer_inspect(request: Message) -> Message:
         return {"type": "failed", "error": failed(internal(error), root)}
 
 
-def answer_run(request: Message, channel: Channel) -> int:
+def answer_run(request: Message, channel: Channel, prepared: Observation | None = None) -> int:
     """Sends the result and returns the exit status, leaving the interpreter to end by itself.
 
     Only that closes files which the stage left open and runs what it registered for the end.
     """
     try:
-        result = run_stage(request, set_up(request, observe=True))
+        result = run_stage(request, set_up(request, prepared))
     except BaseException as error:
         result = internal_result(error)
     return send_result(result, channel)
@@ -136,8 +169,27 @@ def send_result(result: Message, channel: Channel) -> int:
     return 0 if result.get("ok") else 1
 
 
-def set_up(request: Message, *, observe: bool) -> Session:
-    """Makes this process look to user code like ``python pipeline.py`` in the project's root."""
+def set_up(request: Message, prepared: Observation | None = None) -> Observation:
+    """Makes this process ready for a stage; from here on a session notes what happens.
+
+    ``prepared`` is what :func:`prepare` has made in this process or in the one that it was forked
+    from.
+    """
+    session = prepared or prepare(request, Observation)
+    _begin(request, session)
+    return session
+
+
+def _begin(request: Message, session: Session) -> None:
+    sys.argv = [request["entry"].get("file") or str(request.get("stage") or "pivot.yaml")]
+    session.start()
+
+
+def prepare(request: Message, kind: Callable[..., S], **settings: str) -> S:
+    """Makes this process look to user code like ``python pipeline.py`` in the project's root.
+
+    It is the same for all stages of a pipeline, and executes nothing of the user's.
+    """
     root: str = request["root"]
     entry: Message = request["entry"]
     os.chdir(root)
@@ -155,20 +207,13 @@ def set_up(request: Message, *, observe: bool) -> Session:
     file = entry.get("file")
     if file is not None:
         folders.insert(0, os.path.dirname(os.path.join(root, *file.split("/"))))
-    sys.argv = [file if file is not None else str(request.get("stage") or "pivot.yaml")]
     roots = list(dict.fromkeys(folders))
     # Behind our own folder: a `pivot.py` of the project must not take its place.
     sys.path[1:1] = roots
-    settings: Message = request.get("settings") or {}
-    session = Session(
-        root,
-        [folder for folder in roots if folder != root],
-        observe=observe,
-        packages=settings.get("packages") or "exact",
-        # Beside the package: as private as that, made by it and swept with it.
-        compiled=os.path.join(os.path.dirname(_PACKAGE), "code"),
-    )
-    session.start()
+    others = [folder for folder in roots if folder != root]
+    # Beside the package: as private as that, made by it and swept with it.
+    session = kind(root, others, os.path.join(os.path.dirname(_PACKAGE), "code"), **settings)
+    session.prepare(request.get("sources") or ())
     return session
 
 

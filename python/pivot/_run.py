@@ -22,7 +22,7 @@ from pivot._protocol import Message, from_wire
 from pivot._stages import Stage
 
 if TYPE_CHECKING:
-    from pivot._fingerprint import Session
+    from pivot._fingerprint._observation import Observation
 
 _clock = time.perf_counter
 _chdir = os.chdir
@@ -38,7 +38,7 @@ def join_threads() -> None:
 
 def run_stage(
     request: Message,
-    session: Session,
+    session: Observation,
     join: Callable[[], None] = join_threads,
     check: Callable[[], None] = lambda: None,
 ) -> Message:
@@ -106,7 +106,7 @@ def flush_streams() -> None:
             setattr(sys, name, None)
 
 
-def _declaration(request: Message, session: Session, root: str) -> Declaration:
+def _declaration(request: Message, session: Observation, root: str) -> Declaration:
     entry = request["entry"]
     name: str = request["stage"]
     if "file" in entry:

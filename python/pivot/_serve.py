@@ -28,18 +28,26 @@ from typing import NoReturn
 
 from pivot._connection import Connection
 from pivot._declare import DECLARED
+from pivot._fingerprint._arrivals import Arrivals
+from pivot._fingerprint._observation import Observation
+from pivot._pages import collapse
 from pivot._processes import SUBREAPER, children, end_children, flush_c, flush_files, prctl
 from pivot._protocol import Channel, ChannelClosed, Message
+from pivot._run import flush_streams
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
 _INTERRUPTS = {signal.SIGINT}
+_FORKS_UNTIL_COLLAPSE = 32  # as many more are likely to follow, and then it has paid
 _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
 
 class Server:
     """The children that run now, and the connection that asks for more."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, session: Observation | None) -> None:
+        self._session = session
+        self._arrivals = Arrivals()
+        self._forks = 0
         self._connection = connection = Connection(fd)
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
@@ -86,6 +94,10 @@ class Server:
             self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             return None
         parent = os.getpid()
+        self._forks += 1
+        if self._forks == _FORKS_UNTIL_COLLAPSE:
+            collapse()
+        reseed()
         # A child forgets the signals that come before Python has seen that it is one. Blocked, they
         # wait until somebody can tell that the stage was interrupted.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
@@ -113,19 +125,17 @@ class Server:
         os.dup2(stderr, 2)
         os.close(stdout)
         os.close(stderr)
-        reseed()
 
         def work() -> NoReturn:
             from pivot._main import answer_run
 
-            preloaded = frozenset(sys.modules)
             channel = Channel(result)
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
                 request = channel.receive()
             except (ChannelClosed, KeyboardInterrupt):
                 os._exit(1)
-            end(answer_run(request, channel), preloaded)
+            end(answer_run(request, channel, self._session), self._arrivals)
 
         return work
 
@@ -180,11 +190,16 @@ def preload(names: Iterable[str]) -> None:
     # Python warns of every fork beside another thread, and numpy alone has one. What makes such
     # forks harmless is that libraries were only imported.
     warnings.filterwarnings("ignore", r".*fork\(\) may lead to deadlocks", DeprecationWarning)
+    flush_streams()  # what the imports have printed is not to be printed by each child
+
+
+def freeze() -> None:
+    """Takes what there is now out of the collector's sight: it stays as long as the process."""
     gc.collect()
     gc.freeze()
 
 
-def end(status: int, preloaded: frozenset[str]) -> NoReturn:
+def end(status: int, arrivals: Arrivals) -> NoReturn:
     """Ends a child as the interpreter would end, without taking down the libraries.
 
     That alone would cost more than a small stage. What the stage registered for the end runs, and
@@ -197,7 +212,7 @@ def end(status: int, preloaded: frozenset[str]) -> NoReturn:
     flush_c()
     with contextlib.suppress(BaseException):
         DECLARED.clear()
-        for name in sys.modules.keys() - preloaded:
+        for name in arrivals.names():
             sys.modules.pop(name, None)
         gc.collect()
     flush_files()
@@ -210,7 +225,10 @@ def _kill_group(process: int, number: int) -> None:
 
 
 def reseed() -> None:
-    """Gives the child random numbers of its own; Python does so for its own generator."""
+    """Gives the next child random numbers of its own; Python does so for its own generator.
+
+    Before the fork, as that much of a library's state is copied once and not by each child.
+    """
     random = sys.modules.get("numpy.random")
     if random is not None:
         random.seed()

@@ -19,7 +19,13 @@ if str(PACKAGE.parent) not in sys.path:
     sys.path.insert(0, str(PACKAGE.parent))
 
 DEADLINE_SECONDS = 60
-START = "from pivot._main import main\n\nmain()\n"
+START = """\
+import sys
+
+from pivot._main import main
+
+main((sys.dont_write_bytecode, sys.pycache_prefix))
+"""
 
 
 class Ended:

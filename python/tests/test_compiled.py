@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import Any
 
 from support import ProjectTestCase
 
+from pivot._fingerprint._compiled import Compiled
+from pivot._fingerprint._hashing import content_hash
 from pivot._fingerprint._outline import outline_of
 from pivot._fingerprint._source import Source
 
@@ -73,7 +76,10 @@ class CompiledTest(ProjectTestCase):
         self.write("pipeline.py", PIPELINE)
 
     def kept(self) -> list[Path]:
-        return sorted(self.starter.glob("code/*/*.pyc"))
+        """The entries of the two files; the note about edits lies beside them."""
+        files = [self.root / name for name in ("lib.py", "pipeline.py")]
+        names = {content_hash(os.fsencode(file)) for file in files}
+        return sorted(p for p in self.starter.glob("code/*/*.pyc") if p.stem in names)
 
     def answer(self) -> dict[str, Any]:
         found = self.inspect().answer
@@ -110,6 +116,19 @@ class CompiledTest(ProjectTestCase):
             self.kept()[0].write_bytes(content)
             self.assertEqual(self.answer(), fresh)
             self.assertEqual(self.kept()[0].read_bytes()[:32], first[:32])
+
+    def test_what_was_taken_in_ahead_is_used_once_and_for_the_same_bytes(self) -> None:
+        self.answer()
+        kept = Compiled(str(self.starter / "code"))
+        path, data = str(self.root / "lib.py"), LIB.encode()
+        other = data + b"# another"
+        kept.look_ahead([path, str(self.root / "absent.py")])
+        self.assertIsNone(kept.read(path, other, content_hash(other)))
+        kept.look_ahead([path])
+        first, second = (kept.read(path, data, content_hash(data)) for _ in range(2))
+        assert first is not None and second is not None
+        self.assertEqual(first, second)
+        self.assertIsNot(first[0], second[0])
 
     def test_what_others_may_write_is_not_read(self) -> None:
         fresh = self.answer()

@@ -16,8 +16,9 @@ from support import PACKAGE, ProjectTestCase
 RUN = """
 import json, os, sys
 sys.path[:0] = [{package!r}, os.getcwd()]
-from pivot._fingerprint import Session
-session = Session(os.getcwd(), [], observe={observe})
+from pivot._fingerprint._inspection import Inspection
+from pivot._fingerprint._observation import Observation
+session = (Observation if {observe} else Inspection)(os.getcwd())
 session.start()
 module = session.load_file("pipeline.py")
 session.stop_recording()

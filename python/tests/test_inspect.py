@@ -77,7 +77,8 @@ class Stages(ProjectTestCase):
                 "deps": ["processed.parquet"],
                 "outs": [{"path": "model.pkl", "kind": "out", "cache": True,
                           "x": None, "y": None, "template": None}],
-                "params": {}, "params_model": False, "mutex": [], "cwd": None, "resources": {}, "timeout": None,
+                "params": {}, "params_model": False, "mutex": [], "cwd": None, "resources": {},
+                "timeout": None,
             },
         )  # fmt: skip
         self.assertEqual((preprocess["name"], preprocess["place"]["line"]), ("preprocess", 4))

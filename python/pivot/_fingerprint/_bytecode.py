@@ -11,8 +11,8 @@ from types import CodeType
 from typing import Any
 
 from ._hashing import new_hash
-from ._names import Names, Scope, Use
 from ._imported import Imported
+from ._names import Names, Scope, Use
 
 __all__ = ["form_digest", "names_of"]
 

@@ -20,9 +20,13 @@ class Children:
     """What forked children note: they tell it through a file that all of them share."""
 
     def __init__(self) -> None:
-        self._parent = _getpid()
+        self.begin_here()
         self._file: int | None = None
         self._identity = (0, 0)
+
+    def begin_here(self) -> None:
+        """Be about the children of this process from now on."""
+        self._parent = _getpid()
 
     def begin(self) -> None:
         """Make the file, before any child can be forked."""

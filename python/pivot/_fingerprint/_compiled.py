@@ -23,6 +23,7 @@ from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - se
 
 TYPE_CHECKING = False  # without `typing`, whose import takes long; see `_edited`
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["Compiled"]
@@ -48,9 +49,29 @@ class Compiled:
         made_by = repr((sys.version, sys.implementation.cache_tag, flags.optimize, ranges))
         self.folder = os.path.join(parent, content_hash(made_by.encode())[:16])
         self.is_safe = _is_own_folder(parent) and _is_own_folder(self.folder)
+        self._ahead: dict[str, tuple[str, int, CodeType, Any]] = {}
+
+    def look_ahead(self, paths: Iterable[str]) -> None:
+        """Takes in the entries of these files, for all processes that are forked after that."""
+        for path in paths:
+            found = self._entry(path)
+            if found is not None:
+                self._ahead[path] = found
 
     def read(self, path: str, data: bytes, digest: str) -> tuple[CodeType, Any] | None:
         """The code and the outline of a file with these bytes, of which ``digest`` is the hash."""
+        # Once only: a second module of the same file gets code objects of its own.
+        found = self._ahead.pop(path, None)
+        if found is None or found[0] != digest:
+            found = self._entry(path)
+        if found is None or found[:2] != (digest, len(data)):
+            return None
+        return found[2:]
+
+    def _entry(self, path: str) -> tuple[str, int, CodeType, Any] | None:
+        """What a file's entry holds: hash and length of the bytes that it was made from, code and
+        outline.
+        """
         if not self.is_safe:
             return None
         try:
@@ -58,7 +79,7 @@ class Compiled:
         except OSError:
             return None
         # The hash of the source, then that of what follows it, then what was put in.
-        if entry is None or entry[:_HASH] != digest.encode():
+        if entry is None:
             return None
         body = entry[2 * _HASH :]
         if content_hash(body).encode() != entry[_HASH : 2 * _HASH]:
@@ -67,9 +88,9 @@ class Compiled:
             size, code, outline = _loads(body)
         except (EOFError, ValueError, TypeError):
             return None
-        if size != len(data) or type(code) is not CodeType or code.co_filename != path:
+        if type(code) is not CodeType or code.co_filename != path:
             return None
-        return code, outline
+        return entry[:_HASH].decode("latin-1"), size, code, outline
 
     def write(self, path: str, data: bytes, digest: str, code: CodeType, outline: Any) -> None:
         """Keeps them for the next process; what cannot be written is not kept."""

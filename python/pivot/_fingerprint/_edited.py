@@ -84,7 +84,8 @@ def spans_of(tree: ast.Module) -> list[list[int]]:
 
 def prints(lines: list[bytes], spans: list[list[int]]) -> list[str] | None:
     """A digest for the lines of each statement, with those between it and the one before, and
-    one for the rest; None where statements share a line."""
+    one for the rest; None where statements share a line.
+    """
     found: list[str] = []
     last = 0
     for start, end in spans:
@@ -103,7 +104,8 @@ def head_print(lines: list[bytes], before: int, body: int) -> str:
 
 def signature(names: Names) -> list[Any] | None:
     """What counts of a function's names where nothing but its body changes; None where the form
-    of its expressions may count as well."""
+    of its expressions may count as well.
+    """
     if names.imports or names.reads or names.reads_texts:
         return None
     uses = {(str(use.root), use.attributes, use.store) for use in names.outer}
@@ -125,20 +127,27 @@ def combined(rest: bytes, form: str) -> bytes:
 
 
 def compiled(node: ast.stmt, path: str) -> CodeType | None:
-    """The code of a definition at the top level."""
-    module = compile(ast.Module([node], []), path, "exec", dont_inherit=True)
+    """The code of a definition at the top level; None where it is nested too deeply as a tree."""
+    try:
+        module = compile(ast.Module([node], []), path, "exec", dont_inherit=True)
+    except (RecursionError, MemoryError):
+        return None
     found = [item for item in module.co_consts if isinstance(item, CodeType)]
     return found[0] if len(found) == 1 else None
 
 
 def body_line(node: Any, lines: list[bytes]) -> int | None:
     """The line that a function's body begins at behind its docstring; None unless it begins a
-    line and something is left."""
+    line and something is left.
+    """
     body = node.body
     first = body[0]
-    if type(first) is ast.Expr and type(first.value) is ast.Constant:
-        if type(first.value.value) is str:
-            body = body[1:]
+    if (
+        type(first) is ast.Expr
+        and type(first.value) is ast.Constant
+        and type(first.value.value) is str
+    ):
+        body = body[1:]
     if not body or lines[body[0].lineno - 1][: body[0].col_offset].strip():
         return None
     return int(body[0].lineno)
@@ -152,9 +161,9 @@ def tokens_of(code: CodeType, file: str) -> list[str]:
 def edited(record: dict[str, Any], path: str, data: bytes) -> dict[str, Any] | None:
     """What changes with these bytes of a file, and the record brought up to date.
 
-    ``digest`` is that of the bytes, ``file`` and ``line`` are the place of the function as components
-    have it, ``hashes`` has the new hash of each component of it by
-    the old one. None where the edit is another.
+    ``digest`` is that of the bytes, ``file`` and ``line`` are the place of the function as
+    components have it, ``hashes`` has the new hash of each component of it by the old one. None
+    where the edit is another.
     """
     known = record["files"].get(path)
     if known is None or not is_plain_text(data):
@@ -176,7 +185,7 @@ def edited(record: dict[str, Any], path: str, data: bytes) -> dict[str, Any] | N
     if not is_closed(lines, function["body"], spans[number][1]):
         return None
     try:
-        tree = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        tree: Any = compile(data, path, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
         if spans_of(tree) != spans:
             return None
         node = tree.body[number]

@@ -14,12 +14,12 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._component import Component
-from ._names import Names, Scope
 from ._imported import Imported
+from ._names import Names, Scope
 
 if TYPE_CHECKING:
-    from ._names import Binding
     from ._graph import Graph
+    from ._names import Binding
 
 __all__ = ["Environment", "Evaluator", "Meaning"]
 

@@ -27,9 +27,9 @@ from ._hashing import new_hash
 from ._loader import Sources
 from ._modules import UserModules, absolute_name
 from ._names import Names, names_of
+from ._own_builtins import OWN_BUILTINS
 from ._owners import Owners
 from ._packages import Packages
-from ._own_builtins import OWN_BUILTINS
 from ._provenance import provenance
 from ._resolve import Resolver
 from ._roots import Roots

@@ -55,8 +55,9 @@ class Sources:
             data = self.get_data(path)
             digest, outline = content_hash(data), None
             # A loader of the user's may make other code of the same text.
-            plain = type(self) is SourceFileLoader and _is_plain() and sources.compiled is not None
-            known = sources.compiled.read(path, data, digest) if plain else None
+            compiled = sources.compiled
+            plain = type(self) is SourceFileLoader and _is_plain() and compiled is not None
+            known = compiled.read(path, data, digest) if plain and compiled else None
             if known is not None:
                 code, outline = known
             else:

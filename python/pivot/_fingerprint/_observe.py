@@ -16,6 +16,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from . import _covered
+from ._arrivals import Arrivals
 from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import Recorder
 from ._roots import Roots
@@ -30,18 +31,22 @@ _DEPTH_MAX = 4
 class Observer:
     """Notes user code that starts, and tells what a run did."""
 
-    def __init__(self, roots: Roots, recorder: Recorder, sources: Container[str]) -> None:
+    def __init__(
+        self, roots: Roots, recorder: Recorder, sources: Container[str], arrivals: Arrivals
+    ) -> None:
         self.roots = roots
         self.sources = sources
         """The files of user modules: they are reported as modules."""
+        self.arrivals = arrivals
+        """The modules that came since the session was made: the user's are among them."""
         self.recorder = recorder
         self.codes: list[CodeType] = []
         self._tool: int | None = None
-        self._modules: set[str] = set()
+        self._later = arrivals
 
     def begin(self) -> None:
         """Start to watch."""
-        self._modules = set(sys.modules)
+        self._later = self.arrivals.since()
         monitoring = getattr(sys, "monitoring", None)
         if monitoring is None:
             return
@@ -66,13 +71,14 @@ class Observer:
             if is_user(code.co_filename):
                 codes.append(code)
                 if self.recorder.children.is_child():  # there the list is a copy
+                    name = getattr(code, "co_qualname", code.co_name)
                     told = {
                         "file": self.roots.relative(code.co_filename),
-                        "name": code.co_qualname,
+                        "name": name,
                         "line": code.co_firstlineno,
                         "token": _covered.token(code, self.roots.relative),
                     }
-                    self.recorder.children.tell("code", code.co_qualname, told)
+                    self.recorder.children.tell("code", name, told)
             return disable
 
         monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
@@ -111,7 +117,7 @@ class Observer:
         ``environment_all``
             Whether the user's code listed the whole environment.
         """
-        names = _names_of_files() if self.codes else {}
+        names = self._names_of_files() if self.codes else {}
         code: list[dict[str, Any]] = []
         for item in self.codes:
             name = getattr(item, "co_qualname", item.co_name)
@@ -135,7 +141,7 @@ class Observer:
         code += [told for told in recorder.child_codes if told["name"] != "<module>"]
         code.sort(key=lambda entry: (entry["file"], entry["line"], entry["name"]))
         modules, packages = [], set()
-        for name in sorted(set(sys.modules) - self._modules):
+        for name in sorted(self._later.names()):
             module = sys.modules.get(name)
             kind = self.roots.module_kind(module) if module is not None else "none"
             if kind == "user":
@@ -172,15 +178,15 @@ class Observer:
             "environment_all": recorder.all_names,
         }
 
+    def _names_of_files(self) -> dict[str, str]:
+        """The user's modules by their files."""
+        names = self.arrivals.names()
+        files = ((getattr(sys.modules.get(name), "__file__", None), name) for name in names)
+        return {file: name for file, name in files if isinstance(file, str)}
+
     def _shown(self, path: str) -> str:
         inside = path.startswith(self.roots.root + os.sep)
         return self.roots.relative(path) if inside else path
-
-
-def _names_of_files() -> dict[str, str]:
-    """The modules by their files."""
-    files = ((getattr(m, "__file__", None), name) for name, m in list(sys.modules.items()))
-    return {file: name for file, name in files if isinstance(file, str)}
 
 
 def _binding(module: ModuleType | None, code: CodeType) -> str | None:

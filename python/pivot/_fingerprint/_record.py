@@ -113,8 +113,15 @@ class Recorder:
 
     def begin(self) -> None:
         """Switch recording on."""
-        global _active, _hooked
+        global _active
         _active = self
+        if not self._wrapped:
+            self.install()
+        self.on = True
+
+    def install(self) -> None:
+        """Put in place what will note things; it notes nothing as long as recording is off."""
+        global _hooked
         if not _hooked:
             _hooked = True
             sys.addaudithook(_audit)
@@ -134,7 +141,6 @@ class Recorder:
         if accessor is not None:
             self._wrap(accessor, "stat", "stat")
             self._wrap(accessor, "readlink", "link")
-        self.on = True
 
     def end(self) -> None:
         """Switch recording off; wrapped functions that user code kept become transparent."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._component import Key
 from ._evaluate import Environment, Meaning
-from ._names import Use
 from ._imported import Imported
+from ._names import Use
 from ._special import SpecialNames
 
 if TYPE_CHECKING:

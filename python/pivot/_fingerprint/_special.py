@@ -15,8 +15,8 @@ from typing import Any
 
 from ._component import Key
 from ._evaluate import Evaluator
-from ._names import Scope, Use, names_of
 from ._imported import Imported
+from ._names import Scope, Use, names_of
 
 __all__ = ["SpecialNames"]
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from ._hashing import content_hash
-from ._loader import Sources
-from ._packages import Packages
 from ._record import Recorder, stat_tuple
 from ._roots import Roots
+
+if TYPE_CHECKING:
+    from ._loader import Sources
+    from ._packages import Packages
 
 __all__ = ["Began", "witness"]
 
@@ -28,8 +31,8 @@ _VOLATILE = frozenset({"_", "OLDPWD", "PWD", "SHLVL"})
 class Began:
     """The state of the process before any user code ran."""
 
-    def __init__(self, time_ns: int) -> None:
-        self.time_ns = time_ns
+    def __init__(self) -> None:
+        self.time_ns = time.time_ns()
         self.environment = {os.fsdecode(k): os.fsdecode(v) for k, v in _raw_environment().items()}
         self.path = list(sys.path)
         self.folder = os.getcwd()
