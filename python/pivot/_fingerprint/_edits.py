@@ -3,7 +3,7 @@
 A function is among them if nothing at import can have depended on its body: it never started,
 its code was never read, its module binds its name once, without a decorator. And if of its body
 only the form and the plain names count for the stages: what its names mean must not hang on
-the expressions they stand in. Python before 3.12 does not tell which code started.
+the expressions they stand in. Python 3.10 does not tell which code started.
 """
 
 from __future__ import annotations
@@ -22,67 +22,27 @@ from ._hashing import component_hash, content_hash
 from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import Recorder
 from ._source import Source
+from ._starts import Starts
 
 if TYPE_CHECKING:
     from ._graph import Graph
 
-__all__ = ["Watch", "edits"]
+__all__ = ["edits"]
 
 # Code of the user's that reaches code objects in ways that nobody sees, or its own lines.
 _UNSEEN = re.compile(rb"f_code|gi_code|cr_code|ag_code|co_consts|_getframe|currentframe|\bgc\b")
 _PROCESSES = ("popen_fork", "popen_spawn_posix", "popen_forkserver", "popen_spawn_win32")
-_TOOLS = (4, 3)
-
-
-class Watch:
-    """Notes all code that starts in this process, where Python can tell."""
-
-    def __init__(self) -> None:
-        self.codes: list[CodeType] = []
-        self._tool: int | None = None
-
-    def begin(self) -> None:
-        """Start to watch."""
-        monitoring = getattr(sys, "monitoring", None)
-        if monitoring is None:
-            return
-        for tool in _TOOLS:
-            try:
-                monitoring.use_tool_id(tool, "pivot")
-            except ValueError:
-                continue
-            self._tool = tool
-            break
-        else:
-            return
-        note, disable = self.codes.append, monitoring.DISABLE
-
-        def started(code: CodeType, offset: int) -> object:
-            del offset
-            note(code)
-            return disable
-
-        monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
-        monitoring.set_events(self._tool, monitoring.events.PY_START)
-
-    def is_complete(self) -> bool:
-        """Whether everything was seen: nobody has switched it off."""
-        if self._tool is None:
-            return False
-        monitoring: Any = sys.monitoring  # type: ignore[attr-defined]
-        is_ours = monitoring.get_tool(self._tool) == "pivot"
-        return is_ours and monitoring.get_events(self._tool) == monitoring.events.PY_START
 
 
 def edits(
-    graph: Graph, recorder: Recorder, watch: Watch, executed: Container[str]
+    graph: Graph, recorder: Recorder, starts: Starts, executed: Container[str]
 ) -> dict[str, Any] | None:
     """The note, plain data that can be kept; None where no edit can be told from it.
 
     ``executed`` are files whose text counts as a whole.
     """
     sources = graph.sources.by_path
-    if not watch.is_complete() or recorder.is_split or recorder.reasons or graph.compares_texts:
+    if not starts.is_complete() or recorder.is_split or recorder.reasons or graph.compares_texts:
         return None
     if any(f"multiprocessing.{name}" in sys.modules for name in _PROCESSES):
         return None
@@ -90,7 +50,6 @@ def edits(
         return None
     if any(_UNSEEN.search(source.data) for source in sources.values()):
         return None
-    started = {_place(code) for code in watch.codes if code.co_filename in sources}
     reached: dict[int, list[Component]] = {}
     for _, component in graph.components():
         reached.setdefault(id(graph.payload(component.key)), []).append(component)
@@ -110,7 +69,7 @@ def edits(
             code = function.__code__
             if code.co_firstlineno != definition[2] or not source.holds(code):
                 continue
-            if any(_place(inner) in started for inner in with_inner(code)):
+            if any(map(starts.includes, with_inner(code))):
                 continue
             if graph.named(function) is None:
                 continue  # elsewhere it may stand for itself instead of being referred to
@@ -123,10 +82,6 @@ def edits(
                 (file, layout.lines, layout.spans, layout.prints, functions)
             )
     return {"name": content_hash(marshal.dumps(files)), "files": files}
-
-
-def _place(code: CodeType) -> tuple[str, int, str]:
-    return code.co_filename, code.co_firstlineno, code.co_name
 
 
 def _function(

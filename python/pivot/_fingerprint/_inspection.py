@@ -8,13 +8,14 @@ from collections.abc import Generator
 from typing import Any
 
 from ._commands import Commands
-from ._edits import Watch, edits
+from ._edits import edits
 from ._graph import Graph
 from ._manifest import Fingerprint, Manifests
 from ._packages import Packages
 from ._preload import preload
 from ._record import stat_tuple
 from ._session import Session
+from ._starts import Starts
 from ._witness import Began, witness
 
 __all__ = ["Inspection"]
@@ -35,7 +36,7 @@ class Inspection(Session):
         packages: str = "exact",
     ) -> None:
         super().__init__(root, extra_roots, compiled)
-        self._watch = None if compiled is None else Watch()
+        self._starts = None if compiled is None else Starts()
         self._packages = Packages(self.roots)
         self._packages_setting = packages
         self._manifests: Manifests | None = None
@@ -45,8 +46,8 @@ class Inspection(Session):
 
     def start(self) -> None:
         """Begin recording in this process."""
-        if self._watch is not None:
-            self._watch.begin()
+        if self._starts is not None:
+            self._starts.begin()
         super().start()
 
     @contextlib.contextmanager
@@ -128,12 +129,12 @@ class Inspection(Session):
     def keep_edits(self) -> str | None:
         """Keep what decides whether an edit can be told without importing anything; its name."""
         compiled = self._sources.compiled
-        if self._watch is None or self._manifests is None or compiled is None:
+        if self._starts is None or self._manifests is None or compiled is None:
             return None
         with self._pristine.restored():
             manifests = self._manifests
             executed = manifests.scripts.files | self._commands.scripts.files
-            found = edits(manifests.graph, self._recorder, self._watch, executed)
+            found = edits(manifests.graph, self._recorder, self._starts, executed)
             if found is None:
                 return None
             compiled.keep_note(self.roots.root, found)
