@@ -30,14 +30,12 @@ from pivot._connection import Connection
 from pivot._declare import DECLARED
 from pivot._fingerprint._arrivals import Arrivals
 from pivot._fingerprint._observation import Observation
-from pivot._pages import collapse
 from pivot._processes import SUBREAPER, children, end_children, flush_c, flush_files, prctl
 from pivot._protocol import Channel, ChannelClosed, Message
 from pivot._run import flush_streams
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in <linux/prctl.h>
 _INTERRUPTS = {signal.SIGINT}
-_FORKS_UNTIL_COLLAPSE = 32  # as many more are likely to follow, and then it has paid
 _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be made
 
 
@@ -47,7 +45,6 @@ class Server:
     def __init__(self, fd: int, session: Observation | None) -> None:
         self._session = session
         self._arrivals = Arrivals()
-        self._forks = 0
         self._connection = connection = Connection(fd)
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
@@ -94,9 +91,6 @@ class Server:
             self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             return None
         parent = os.getpid()
-        self._forks += 1
-        if self._forks == _FORKS_UNTIL_COLLAPSE:
-            collapse()
         reseed()
         # A child forgets the signals that come before Python has seen that it is one. Blocked, they
         # wait until somebody can tell that the stage was interrupted.
