@@ -115,3 +115,8 @@ pub use usage::Usage;
 pub use verify::{Finding, Verified, Wrong, verify};
 pub use warden::be_warden_if_asked;
 pub use worker::Stream;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,3 +39,8 @@ pub use interpreter::{Candidate, Interpreter, InterpreterError, Search};
 pub use manifest::{CodeHash, Component, Manifest, Note, SourcePlace};
 pub use package::{PackageError, package_digest, unpack};
 pub use witness::{Change, Holds, SourceEdit, Witness};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -71,3 +71,8 @@ pub use suggest::closest;
 pub use time_limit::time_limit;
 pub use value::{Map, Params, Value, ValueError};
 pub use yaml::YamlText;
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
