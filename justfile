@@ -26,7 +26,7 @@ bench:
     cargo build --release -p pivot-cli
     cargo build --release -p pivot-cache --example store
     python3 bench/compare.py
-    cargo bench -p pivot-dag -p pivot-lock -p pivot-fingerprint -p pivot-cache --benches
+    cargo bench -p pivot-dag -p pivot-lock -p pivot-fingerprint -p pivot-cache -p pivot-exec --benches
 
 # The benchmarks in small, to see that they work.
 bench-smoke:
