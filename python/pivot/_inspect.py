@@ -217,7 +217,7 @@ def _with_code_deps(
     inside = _PathsOf(declaration, root)
     for item in declaration.code_deps:
         if isinstance(item, (str, os.PathLike)):
-            component = _file_component(os.fspath(item), inside, root)
+            component = _file_component(os.fspath(item), inside, session, root)
             found[component["name"]] = component
             continue
         reached = session.fingerprint(item, declaration.name)
@@ -233,10 +233,10 @@ def _with_code_deps(
     return code._replace(components=list(found.values()), covered=covered)
 
 
-def _file_component(path: str, inside: _PathsOf, root: str) -> Message:
+def _file_component(path: str, inside: _PathsOf, session: Inspection, root: str) -> Message:
     path = inside.project(path, "code_deps")
     try:
-        digest = _digest(os.path.join(root, path))
+        digest = _digest(os.path.join(root, path), session)
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"cannot read `{path}` of `code_deps`: {reason}"
@@ -259,10 +259,11 @@ def _object_components(item: Any, reached: list[Message]) -> list[Message]:
     return own + others
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, session: Inspection) -> str:
     """The content of a file, or of all files below a directory, in 16 hexadecimal digits."""
     digest = blake2b(digest_size=8)
     if not os.path.isdir(path):
+        session.count_whole(path)
         with open(path, "rb") as file:  # the recorder notes what is opened
             digest.update(file.read())
         return digest.hexdigest()
@@ -270,6 +271,7 @@ def _digest(path: str) -> str:
         folders[:] = sorted(name for name in folders if name != "__pycache__")
         for name in sorted(files):
             inner = os.path.join(folder, name)
+            session.count_whole(inner)
             with open(inner, "rb") as file:
                 content = file.read()
             label = os.path.relpath(inner, path).encode("utf-8", "surrogateescape")

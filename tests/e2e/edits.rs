@@ -135,6 +135,63 @@ fn anything_else_is_imported() {
 }
 
 #[test]
+fn who_has_seen_a_file_otherwise_is_asked_again() {
+    const TOOLS: &str = "def helper(x):\n    y = x * 2\n    return y\n";
+    let hook = "import sys\n\
+                from importlib.machinery import PathFinder, SourceFileLoader\n\
+                SIZES = {}\n\
+                class Loader(SourceFileLoader):\n    \
+                    def get_data(self, path):\n        \
+                        data = super().get_data(path)\n        \
+                        SIZES[self.name] = len(data)\n        \
+                        return data\n\
+                class Finder:\n    \
+                    @staticmethod\n    \
+                    def find_spec(name, path=None, target=None):\n        \
+                        spec = PathFinder.find_spec(name, path)\n        \
+                        if name == 'tools':\n            \
+                            spec.loader = Loader(name, spec.origin)\n        \
+                        return spec\n\
+                sys.meta_path.insert(0, Finder)\n";
+    let sizes = "SIZE = sorted(e.stat().st_size for e in os.scandir('.') if e.name == 'tools.py')";
+    let compiled = "import py_compile\n\
+                    SIZE = os.path.getsize(py_compile.compile('tools.py', 'tools.bin'))";
+    for (first, size) in [
+        ("import tools", "SIZE = len(tools.__loader__.get_source('tools'))"),
+        ("import tools", "SIZE = len(tools.__loader__.get_data(tools.__file__))"),
+        ("import tools", sizes),
+        ("import tools", "import posix; SIZE = posix.stat('tools.py').st_size"),
+        ("import tools", "SIZE = len(open('link.py').read())"),
+        ("import tools", compiled),
+        ("import hook, tools", "SIZE = hook.SIZES['tools']"),
+    ] {
+        let pipeline = format!(
+            "import os, sys\nfrom pivot import stage\n{first}\n{size}\n\n\
+             @stage(outs=['o.txt'])\ndef work(o):\n    open(o, 'w').write(str(SIZE))\n"
+        );
+        let project = project().file("pipeline.py", &pipeline).file("tools.py", TOOLS);
+        let project = project.file("hook.py", hook);
+        std::os::unix::fs::symlink("tools.py", project.path("link.py")).unwrap();
+        project.pivot("run").succeeds();
+        project.replace("tools.py", "x * 2", "x * 31 + 5 * x");
+        let counts = project.pivot("run").succeeds().counts();
+        assert_eq!(counts, "1 stage: 1 ran ([time])", "{first}; {size}");
+    }
+}
+
+#[test]
+fn all_bytes_of_declared_code_count() {
+    let pipeline = "from pivot import stage\nimport package.module\n\n\
+                    @stage(outs=['o.txt'], code_deps=['package'])\ndef work(o):\n    \
+                    open(o, 'w').write('1')\n";
+    let project = project().file("pipeline.py", pipeline).file("package/__init__.py", "");
+    let project = project.file("package/module.py", "def f(x):\n    return x * 2\n");
+    project.pivot("run").succeeds();
+    project.replace("package/module.py", "x * 2", "x * 3");
+    assert_eq!(project.pivot("run").succeeds().counts(), "1 stage: 1 ran ([time])");
+}
+
+#[test]
 fn an_error_in_a_body_is_told() {
     let project = ran_project();
     project.replace("helpers.py", "return x + 10", "return x + + ");

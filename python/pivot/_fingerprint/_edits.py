@@ -11,7 +11,8 @@ from __future__ import annotations
 import marshal
 import re
 import sys
-from collections.abc import Container
+from collections.abc import Iterable
+from os.path import dirname
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from ._covered import with_inner
 from ._edited import compiled, signature, tokens_of
 from ._hashing import component_hash, content_hash
 from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
-from ._record import Recorder
+from ._record import Recorder, stat_tuple
 from ._source import Source
 from ._starts import Starts
 
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["edits"]
 
-# Code of the user's that reaches code objects in ways that nobody sees, or its own lines.
-_UNSEEN = re.compile(rb"f_code|gi_code|cr_code|ag_code|co_consts|_getframe|currentframe|\bgc\b")
+# Code of the user's that reaches code objects or files in ways that nobody sees, or its own lines.
+_UNSEEN = re.compile(
+    rb"f_code|gi_code|cr_code|ag_code|co_consts|_getframe|currentframe|\bgc\b"
+    rb"|\bposix\b|path_stats|path_mtime"
+)
 _PROCESSES = ("popen_fork", "popen_spawn_posix", "popen_forkserver", "popen_spawn_win32")
 
 
 def edits(
-    graph: Graph, recorder: Recorder, starts: Starts, executed: Container[str]
+    graph: Graph, recorder: Recorder, starts: Starts, executed: Iterable[str]
 ) -> dict[str, Any] | None:
     """The note, plain data that can be kept; None where no edit can be told from it.
 
@@ -53,13 +57,15 @@ def edits(
     reached: dict[int, list[Component]] = {}
     for _, component in graph.components():
         reached.setdefault(id(graph.payload(component.key)), []).append(component)
+    read = {_identity(path) for path in (*recorder.read, *executed)}
+    scanned = {_identity(path) for path in recorder.scanned}
     files: dict[str, bytes] = {}
     for path, source in sources.items():
+        if not source.is_plain or _identity(path) in read or _identity(dirname(path)) in scanned:
+            continue
         layout = source.layout()
         module = sys.modules.get(source.name or "")
         if layout is None or module is None or not source.is_loaded_once():
-            continue
-        if path in executed or path in recorder.read:
             continue
         functions: dict[int, dict[str, Any]] = {}
         for number, definition in layout.definitions.items():
@@ -82,6 +88,12 @@ def edits(
                 (file, layout.lines, layout.spans, layout.prints, functions)
             )
     return {"name": content_hash(marshal.dumps(files)), "files": files}
+
+
+def _identity(path: str) -> tuple[int, ...] | str:
+    """What two paths of one file have in common."""
+    found = stat_tuple(path)
+    return path if found is None else tuple(found[3:])
 
 
 def _function(

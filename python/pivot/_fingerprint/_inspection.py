@@ -43,6 +43,7 @@ class Inspection(Session):
         self._commands = Commands(self.roots)
         self._patched: dict[tuple[str, str], Any] | None = None
         self._loads = 0
+        self._whole: set[str] = set()
 
     def start(self) -> None:
         """Begin recording in this process."""
@@ -83,6 +84,10 @@ class Inspection(Session):
                 graph.freeze_user_modules()
                 self._manifests = Manifests(graph, self._packages_setting)
             return self._manifests.of_stage(function, params_model)
+
+    def count_whole(self, path: str) -> None:
+        """All bytes of this file are part of a fingerprint."""
+        self._whole.add(path)
 
     def witness(self) -> dict[str, Any]:
         """What the import read and looked for; `_witness.witness` describes the fields."""
@@ -133,7 +138,7 @@ class Inspection(Session):
             return None
         with self._pristine.restored():
             manifests = self._manifests
-            executed = manifests.scripts.files | self._commands.scripts.files
+            executed = {*manifests.scripts.files, *self._commands.scripts.files, *self._whole}
             found = edits(manifests.graph, self._recorder, self._starts, executed)
             if found is None:
                 return None

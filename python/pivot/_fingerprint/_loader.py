@@ -56,14 +56,15 @@ class Sources:
             digest, outline = content_hash(data), None
             # A loader of the user's may make other code of the same text.
             compiled = sources.compiled
-            plain = type(self) is SourceFileLoader and _is_plain() and compiled is not None
-            known = compiled.read(path, data, digest) if plain and compiled else None
+            plain = type(self) is SourceFileLoader and _is_plain()
+            known = compiled.read(path, data, digest) if plain and compiled is not None else None
             if known is not None:
                 code, outline = known
             else:
                 code = self.source_to_code(data, path)
             source = sources.add(fullname, path, data, code, digest, outline)
             source.stat = before
+            source.is_plain = plain
             if plain and known is None and source.code is code:
                 sources.fresh.append(source)
             return code

@@ -1,8 +1,8 @@
 """Notes what code reads from outside while it runs: files, folders, environment, look-ups.
 
 The interpreter's audit events show files and folders. There is none for the environment nor for
-existence checks, so ``os.environ`` and ``os.stat`` are wrapped for as long as recording is on.
-An audit hook cannot be removed again, so one is installed once and switched by a flag.
+existence checks, so ``os.environ`` and ``os.stat`` are wrapped, and note something while recording
+is on. An audit hook cannot be removed again, so one is installed once and switched by a flag.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class Recorder:
         """Files opened for reading -> their stat just before."""
         self.written: set[str] = set()
         self.listed: dict[str, StatTuple | None] = {}
+        self.scanned: set[str] = set()
+        """Of the listed folders those of whose entries sizes and times may be known."""
         self.checked: dict[str, str] = {}
         """Paths asked for -> ``kind`` or ``stat``: how much of the answer could be used."""
         self.names: dict[str, bool] = {}
@@ -224,8 +226,8 @@ class Recorder:
                 self.read.add(text)
                 self.children.tell("read", text)
 
-    def list(self, path: Any) -> None:
-        """A folder is about to be listed."""
+    def list(self, path: Any, *, with_stats: bool) -> None:
+        """A folder is about to be listed, perhaps with sizes and times of what is in it."""
         text = _text_path(os.curdir if path is None else path)
         if text is None or _NO_FILES.match(text):
             return
@@ -235,6 +237,8 @@ class Recorder:
         inside = text == self.roots.root or text.startswith(self.roots.root + os.sep)
         if self._by_user(frame) or (inside and self.roots.kind(join(text, "x")) == "user"):
             self._attribute("listing", text, frame)
+            if with_stats:
+                self.scanned.add(text)
             if text in self.listed:
                 return
             self.listed[text] = stat_tuple(text)
@@ -361,10 +365,9 @@ class Recorder:
             if found == "user":
                 return True
             # Where messages show a line of code, nothing follows from it.
-            if code.co_filename.startswith("<frozen importlib") or code.co_filename.endswith(
-                ("/traceback.py", "/warnings.py", "/_py_warnings.py")
-            ):
+            if code.co_filename.endswith(("/traceback.py", "/warnings.py", "/_py_warnings.py")):
                 return False
+            # What is loaded is read by our own loader; others may ask a loader for a text.
             if found not in ("stdlib", "none"):
                 return found == "site"
             frame = frame.f_back
@@ -442,7 +445,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event == "open":
         recorder.open(*args)
     elif event == "os.listdir" or event == "os.scandir":
-        recorder.list(args[0])
+        recorder.list(args[0], with_stats=event == "os.scandir")
     elif event == "sqlite3.connect":
         recorder.open(args[0], "r", 0)
     elif event == "ctypes.dlopen":

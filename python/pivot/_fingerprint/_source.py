@@ -86,6 +86,8 @@ class Source:
         """Whether the text is nested too deeply for a syntax tree, once it was asked for."""
         self.stat: list[int] | None = None
         """``[mtime_ns, ctime_ns, size, inode, device]`` from before the bytes were read."""
+        self.is_plain = False
+        """Whether Python's own loader has compiled it, and no other code saw the bytes."""
         self._modules = [code]
         self._codes: dict[int, CodeType] | None = None
         self._by_place: dict[tuple[int, str], list[CodeType]] = {}
