@@ -68,6 +68,9 @@ mod verdict;
 pub use file::{Found, LockError, LockFiles, Written, validate_stage_name};
 pub use lock::{Artifact, Lock, LockContentError, MAX_PARAMS_DEPTH, SCHEMA_VERSION};
 pub use params::{ParamChange, param_changes};
+/// What a [`Lock`] holds and [`Facts`] are made of, so that this crate is all that one needs.
+pub use pivot_cache::{Content, ObjectId};
+pub use pivot_fingerprint::{CodeHash, Component, Manifest};
 pub use read::FormatError;
 pub use verdict::{
     ArtifactState, CodeChange, DepChange, Facts, Observed, Reason, Verdict, verdict, words,
