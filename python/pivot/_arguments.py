@@ -62,7 +62,7 @@ def items(argument: str, value: object, noun: str = "paths") -> list[Any]:
     """The list that an argument is."""
     if value is None:
         return []
-    if type(value) is list or type(value) is tuple:  # as nearly always
+    if type(value) is list or type(value) is tuple:  # at once: there may be thousands of stages
         return list(value)
     if isinstance(value, (str, bytes, Out)) or hasattr(value, "__fspath__"):
         text = repr(str(value.path if isinstance(value, Out) else value))

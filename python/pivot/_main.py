@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import contextlib
 
-# `difflib` now: when errors need it, a project's module of that name could be found first.
+# Now, where only some requests or errors need them: later, or in some processes and not in others,
+# a project's module of such a name would be found first.
+import datetime  # noqa: F401, ICN001  # pyright: ignore[reportUnusedImport]
 import difflib  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import locale  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import os
 import sys
+import traceback
+
+with contextlib.suppress(ImportError):  # Python can be built without
+    import ctypes  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn, TypeVar
@@ -30,7 +37,8 @@ _exit_now = os._exit
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
-# What is imported for a request besides what all need.
+# What is imported for a request besides what all need: before the settings for byte code become
+# those of the user, as otherwise it might be compiled anew each time.
 _MODULES = {
     "inspect": ("pivot._fingerprint._inspection", "pivot._inspect"),
     "serve": ("pivot._serve",),
@@ -89,12 +97,16 @@ def _serve(request: Message, channel: Channel) -> None:
     from pivot._serve import Server, freeze, preload
 
     preload(request["preload"])
-    session = None
-    with contextlib.suppress(Exception):  # a stage finds the same fault, and can tell it
+    server = Server(channel.detach())
+    # Last, as from here on modules of the user's can be found.
+    path, session = list(sys.path), None
+    try:
         session = prepare(request, Observation)
-    server = Server(channel.detach(), session)
+    except Exception:  # a stage finds the same fault, and can tell it
+        traceback.print_exc()
+        sys.path[:] = path
     freeze()
-    work = server.serve()
+    work = server.serve(session)
     if work is not None:
         work()
 
@@ -102,10 +114,9 @@ def _serve(request: Message, channel: Channel) -> None:
 def _keep(request: Message, channel: Channel) -> None:
     """Runs one stage after the other until the connection ends or something is left of one."""
     from pivot._keep import Keeper
-    from pivot._serve import freeze, preload
+    from pivot._serve import preload
 
     preload(request["preload"])
-    freeze()
     raise SystemExit(Keeper(channel.detach(), preloads=bool(request["preload"])).serve())
 
 
@@ -181,14 +192,16 @@ def set_up(request: Message, prepared: Observation | None = None) -> Observation
 
 
 def _begin(request: Message, session: Session) -> None:
+    """Starts the session as the program that user code believes to be in."""
     sys.argv = [request["entry"].get("file") or str(request.get("stage") or "pivot.yaml")]
     session.start()
 
 
 def prepare(request: Message, kind: Callable[..., S], **settings: str) -> S:
-    """Makes this process look to user code like ``python pipeline.py`` in the project's root.
+    """Makes this process find what ``python pipeline.py`` finds in the project's root.
 
-    It is the same for all stages of a pipeline, and executes nothing of the user's.
+    Returns a session of that kind, which is not started. All of it is the same for all stages of a
+    pipeline, and executes nothing of the user's.
     """
     root: str = request["root"]
     entry: Message = request["entry"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import io
 import os
 import signal
 import time
@@ -52,14 +53,25 @@ def flush_c() -> None:
 def flush_files() -> None:
     """Writes out every open file's buffer; frozen objects are not looked at."""
     objects = gc.get_objects()
-    # Few types, many objects: to ask for each object whether it is a file takes ten times as long.
-    # `issubclass` would ask all subclasses of the abstract class.
-    kinds = dict(zip(map(id, map(type, objects)), map(type, objects), strict=True))
-    files = {number for number, kind in kinds.items() if _IOBase in _mro(kind)}
-    for file in [item for item in objects if id(type(item)) in files] if files else ():
+    # Few types, many objects: each type is asked once. By its id, as a metaclass may say anything
+    # about equality.
+    kinds = {id(kind): kind for kind in map(type, objects)}
+    kinds = {number for number, kind in kinds.items() if _is_file(kind)}
+    for file in [item for item in objects if id(type(item)) in kinds] if kinds else ():
         with contextlib.suppress(BaseException):  # one broken file keeps none of the others back
             if not file.closed and file.writable():
                 file.flush()
+
+
+def _is_file(kind: type) -> bool:
+    """Whether objects of this type are files; a look at what it inherits answers nearly always.
+
+    The abstract class would ask all its subclasses, which copies a page for each in a fork.
+    """
+    bases = _mro(kind)
+    if any(base is _IOBase for base in bases):
+        return True
+    return any("flush" in vars(base) for base in bases) and issubclass(kind, io.IOBase)
 
 
 def prctl() -> Callable[[int, int], object]:

@@ -1,8 +1,9 @@
-"""Forks one child a stage from a process that has imported third-party packages and nothing else.
+"""Forks one child a stage from a process that has imported third-party packages.
 
 The user's own modules are imported in the child, so an edit needs no restart and nothing that a
-stage does can reach the next one. Libraries are imported here but never used: many of them
-survive a fork after an import and hang after they have run something.
+stage does can reach the next one; what is prepared here is the same for all stages. Libraries are
+imported here but not used, apart from the seed of numpy's generator: many of them survive a fork
+after an import and hang after they have run something.
 
 Frames from the ``pivot`` program: ``run`` with an ``id`` and three descriptors (the socket on which
 the child gets its request and sends its result, standard output, standard error), and ``cancel``
@@ -42,21 +43,22 @@ _NOT_STARTED = os.EX_OSERR << 8  # the wait status of a child that could not be 
 class Server:
     """The children that run now, and the connection that asks for more."""
 
-    def __init__(self, fd: int, session: Observation | None) -> None:
-        self._session = session
-        self._arrivals = Arrivals()
+    def __init__(self, fd: int) -> None:
+        self._session: Observation | None = None
         self._connection = connection = Connection(fd)
         self._children: dict[int, tuple[int, int]] = {}  # id -> process, descriptor of its end
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._prctl = prctl()
+        self._arrivals = Arrivals()
 
-    def serve(self) -> Callable[[], NoReturn] | None:
-        """Forks until the connection ends.
+    def serve(self, session: Observation | None) -> Callable[[], NoReturn] | None:
+        """Forks until the connection ends; each child starts the session that is prepared here.
 
         In a child it returns what the child has to do, so that the child's stack holds nothing
         of this loop; in the parent it returns ``None``.
         """
+        self._session = session
         # What a stage leaves behind becomes a child of this process, wherever it has hidden.
         self._prctl(SUBREAPER, 1)
         self._own = children()  # a library may have started some when it was imported
@@ -91,7 +93,7 @@ class Server:
             self._refuse(number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             return None
         parent = os.getpid()
-        reseed()
+        reseed()  # here, as that much of a library's state is then copied by no child
         # A child forgets the signals that come before Python has seen that it is one. Blocked, they
         # wait until somebody can tell that the stage was interrupted.
         signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
@@ -184,7 +186,9 @@ def preload(names: Iterable[str]) -> None:
     # Python warns of every fork beside another thread, and numpy alone has one. What makes such
     # forks harmless is that libraries were only imported.
     warnings.filterwarnings("ignore", r".*fork\(\) may lead to deadlocks", DeprecationWarning)
-    flush_streams()  # what the imports have printed is not to be printed by each child
+    # What the imports have printed is not to be printed by each child.
+    flush_streams()
+    flush_c()
 
 
 def freeze() -> None:
@@ -219,10 +223,8 @@ def _kill_group(process: int, number: int) -> None:
 
 
 def reseed() -> None:
-    """Gives the next child random numbers of its own; Python does so for its own generator.
-
-    Before the fork, as that much of a library's state is copied once and not by each child.
-    """
+    """Gives the next stage random numbers of its own; Python does so for its own generator."""
     random = sys.modules.get("numpy.random")
-    if random is not None:
-        random.seed()
+    with contextlib.suppress(Exception):  # it may be no more than half imported
+        if random is not None:
+            random.seed()

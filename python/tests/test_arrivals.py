@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 import types
 import unittest
+from unittest import mock
 
 import support  # noqa: F401 - puts the package on the path
 
@@ -32,6 +34,9 @@ class ArrivalsTest(unittest.TestCase):
         self.come("new_b")
         self.come("new_a")
         self.assertEqual(self.arrivals.names(), ["new_b", "new_a"])
+        self.assertEqual(
+            self.arrivals._behind_the_marks(), ["new_b", "new_a"], "without the others"
+        )
         later = self.arrivals.since()
         self.come("newest")
         self.assertEqual(later.names(), ["newest"])
@@ -59,6 +64,13 @@ class ArrivalsTest(unittest.TestCase):
         moved = [sys.modules.pop(name) for name in ("new_old_d", "new_old_b")]
         sys.modules["new_old_b"] = moved[1]
         self.assertEqual(arrivals.names(), ["hidden"])
+
+    def test_another_mapping(self) -> None:
+        modules = collections.UserDict(sys.modules)
+        with mock.patch.object(sys, "modules", modules):
+            arrivals = Arrivals()
+            modules["new"] = types.ModuleType("new")
+            self.assertEqual(arrivals.names(), ["new"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Refusals(unittest.TestCase):
         self.ours, theirs = socket.socketpair()
         self.addCleanup(self.ours.close)
         self.ours.settimeout(DEADLINE_SECONDS)
-        self.server = Server(theirs.detach(), None)
+        self.server = Server(theirs.detach())
         self.addCleanup(self.server._connection.close)
 
     def ask(self, descriptors: list[int]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ import sys
 import threading
 import unittest
 from types import CodeType, FunctionType
+from unittest import mock
 
 import support  # noqa: F401 - puts the package on the path
 
+from pivot._fingerprint import _starts
 from pivot._fingerprint._starts import Starts
 
 TEXT = """
@@ -41,6 +43,14 @@ class StartsTest(unittest.TestCase):
 
     def test_it_is_known(self) -> None:
         self.assertTrue(self.starts.is_complete())
+
+    @unittest.skipIf(hasattr(sys, "monitoring"), "it is told without a look at memory")
+    def test_memory_that_is_not_as_expected_is_not_believed(self) -> None:
+        for field in ("_FLAGS", "_COUNTER", "_ARGUMENTS"):
+            with mock.patch.object(_starts, field, getattr(_starts, field) + 4):
+                starts = Starts()
+                starts.begin()
+                self.assertFalse(starts.is_complete(), field)
 
     def test_only_what_started(self) -> None:
         self.names["called"]()

@@ -232,6 +232,19 @@ fn a_process_with_something_left_of_a_stage_is_not_reused() {
 }
 
 #[test]
+fn nothing_goes_wrong_in_the_process_that_stages_are_forked_from() {
+    // A stage does without what could not be prepared there, only slower.
+    for (file, text) in [
+        ("pipeline.py", "from pivot import stage\n@stage(outs=['o'])\ndef f(o): open(o, 'w')\n"),
+        ("pivot.yaml", "stages: {f: {python: stages.f, outs: [o]}}\n"),
+    ] {
+        let project = project().file(file, text).file("stages.py", "def f(o): open(o, 'w')\n");
+        project.pivot("run").succeeds();
+        assert_eq!(project.read(".pivot/logs/.warm.log"), "", "{file}");
+    }
+}
+
+#[test]
 fn what_the_end_of_a_process_does_is_done_under_each_executor() {
     let project = project().file(
         "pipeline.py",

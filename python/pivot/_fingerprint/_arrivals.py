@@ -27,26 +27,40 @@ class Arrivals:
     def since(self) -> Arrivals:
         """The same from now on."""
         later = object.__new__(Arrivals)
-        later._known = (*self._known, frozenset(self.names()))
+        # In this order: what a thread imports in between is new rather than lost.
         later._remember()
+        later._known = (*self._known, frozenset(self.names()))
         return later
 
     def names(self) -> list[str]:
         """Their names, in the order in which they came."""
+        new = self._behind_the_marks()
+        if new is not None:
+            return new
+        return [name for name in list(sys.modules) if not any(name in some for some in self._known)]
+
+    def _behind_the_marks(self) -> list[str] | None:
+        """The names behind the last old ones; None where old ones were moved or removed.
+
+        Where the marks stand as they stood, a name that was moved behind them adds to the sum and
+        one that was removed takes from it; they would have to be as many, and the marks untouched.
+        """
+        new: list[str] = []
         try:
             walk = reversed(sys.modules)
-            new: list[str] = []
             for name in walk:
-                if name == self._marks[0]:
+                if self._marks[:1] == [name]:
                     break
                 new.append(name)
             is_as_before = list(islice(walk, len(self._marks) - 1)) == self._marks[1:]
-            if is_as_before and len(new) + self._count == len(sys.modules):
-                return new[::-1]
         except (RuntimeError, TypeError):
-            pass  # a thread imports, or the user has put another mapping there
-        return [name for name in list(sys.modules) if not any(name in some for some in self._known)]
+            return None  # a thread imports, or the user has put another mapping there
+        is_complete = len(new) + self._count == len(sys.modules)
+        return new[::-1] if self._marks and is_as_before and is_complete else None
 
     def _remember(self) -> None:
         self._count = len(sys.modules)
-        self._marks = list(islice(reversed(sys.modules), _MARKS))
+        try:
+            self._marks = list(islice(reversed(sys.modules), _MARKS))
+        except (RuntimeError, TypeError):
+            self._marks = []

@@ -60,17 +60,18 @@ class Compiled:
 
     def read(self, path: str, data: bytes, digest: str) -> tuple[CodeType, Any] | None:
         """The code and the outline of a file with these bytes, of which ``digest`` is the hash."""
-        # Once only: a second module of the same file gets code objects of its own.
+        # Once only: two modules made of one file must not share code objects (`Source.also`).
         found = self._ahead.pop(path, None)
         if found is None or found[0] != digest:
-            found = self._entry(path)
+            found = self._entry(path, digest)
         if found is None or found[:2] != (digest, len(data)):
             return None
         return found[2:]
 
-    def _entry(self, path: str) -> tuple[str, int, CodeType, Any] | None:
-        """What a file's entry holds: hash and length of the bytes that it was made from, code and
-        outline.
+    def _entry(self, path: str, digest: str | None = None) -> tuple[str, int, CodeType, Any] | None:
+        """Hash and length of the bytes that a file's entry was made from, their code and outline.
+
+        With a ``digest`` only an entry of such bytes is read.
         """
         if not self.is_safe:
             return None
@@ -79,7 +80,7 @@ class Compiled:
         except OSError:
             return None
         # The hash of the source, then that of what follows it, then what was put in.
-        if entry is None:
+        if entry is None or (digest is not None and entry[:_HASH] != digest.encode()):
             return None
         body = entry[2 * _HASH :]
         if content_hash(body).encode() != entry[_HASH : 2 * _HASH]:

@@ -127,7 +127,10 @@ def combined(rest: bytes, form: str) -> bytes:
 
 
 def compiled(node: ast.stmt, path: str) -> CodeType | None:
-    """The code of a definition at the top level; None where it is nested too deeply as a tree."""
+    """The code of a definition at the top level; None where it cannot be compiled by itself.
+
+    The compiler takes less nesting in a tree than in a text.
+    """
     try:
         module = compile(ast.Module([node], []), path, "exec", dont_inherit=True)
     except (RecursionError, MemoryError):

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from ._arrivals import Arrivals
 from ._extras import extras
 from ._observe import Observer
 from ._packages import Packages
@@ -27,7 +26,7 @@ class Observation(Session):
     ) -> None:
         super().__init__(root, extra_roots, compiled)
         self._packages = Packages(self.roots)
-        self._observer = Observer(self.roots, self._recorder, self._sources.by_path, Arrivals())
+        self._observer = Observer(self.roots, self._recorder, self._sources.by_path)
 
     def start(self) -> None:
         """Begin recording in this process."""

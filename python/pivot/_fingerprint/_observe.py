@@ -2,7 +2,8 @@
 
 ``sys.monitoring`` (Python 3.12) reports each code object once and is then switched off for it,
 which costs nothing measurable. Before 3.12 there is only ``sys.setprofile``, which makes calls
-several times slower, so the code that started is not known there.
+several times slower, and in 3.11 a counter (`_starts`) that goes on from the import; so the code
+that started in the stage is not known there.
 """
 
 from __future__ import annotations
@@ -31,22 +32,18 @@ _DEPTH_MAX = 4
 class Observer:
     """Notes user code that starts, and tells what a run did."""
 
-    def __init__(
-        self, roots: Roots, recorder: Recorder, sources: Container[str], arrivals: Arrivals
-    ) -> None:
+    def __init__(self, roots: Roots, recorder: Recorder, sources: Container[str]) -> None:
         self.roots = roots
         self.sources = sources
         """The files of user modules: they are reported as modules."""
-        self.arrivals = arrivals
-        """The modules that came since the session was made: the user's are among them."""
         self.recorder = recorder
         self.codes: list[CodeType] = []
         self._tool: int | None = None
-        self._later = arrivals
+        self._arrivals = self._later = Arrivals()
 
     def begin(self) -> None:
         """Start to watch."""
-        self._later = self.arrivals.since()
+        self._later = self._arrivals.since()
         monitoring = getattr(sys, "monitoring", None)
         if monitoring is None:
             return
@@ -71,7 +68,7 @@ class Observer:
             if is_user(code.co_filename):
                 codes.append(code)
                 if self.recorder.children.is_child():  # there the list is a copy
-                    name = getattr(code, "co_qualname", code.co_name)
+                    name = code.co_qualname  # type: ignore[attr-defined]
                     told = {
                         "file": self.roots.relative(code.co_filename),
                         "name": name,
@@ -117,7 +114,7 @@ class Observer:
         ``environment_all``
             Whether the user's code listed the whole environment.
         """
-        names = self._names_of_files() if self.codes else {}
+        names = self._names_of_files()
         code: list[dict[str, Any]] = []
         for item in self.codes:
             name = getattr(item, "co_qualname", item.co_name)
@@ -179,10 +176,15 @@ class Observer:
         }
 
     def _names_of_files(self) -> dict[str, str]:
-        """The user's modules by their files."""
-        names = self.arrivals.names()
-        files = ((getattr(sys.modules.get(name), "__file__", None), name) for name in names)
-        return {file: name for file, name in files if isinstance(file, str)}
+        """The modules that the code that started belongs to, by their files."""
+        wanted = {code.co_filename for code in self.codes}
+        # The user's came since, but for those that Python itself imports at its start.
+        for names in (self._arrivals.names(), sys.modules):
+            files = ((getattr(sys.modules.get(n), "__file__", None), n) for n in list(names))
+            found = {file: name for file, name in files if file in wanted}
+            if len(found) == len(wanted):
+                break
+        return found
 
     def _shown(self, path: str) -> str:
         inside = path.startswith(self.roots.root + os.sep)

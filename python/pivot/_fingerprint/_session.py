@@ -2,7 +2,7 @@
 
 There are two kinds: an :class:`~._inspection.Inspection` imports a pipeline to tell what its stages
 depend on, an :class:`~._observation.Observation` runs one of them. What both need is here, so that
-a process that runs a stage does not load what only fingerprints take.
+a process that runs a stage does not load what only fingerprints need.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ class Session:
         self._sources.install()
         if self._sources.compiled is not None:
             self._sources.compiled.look_ahead(files)
-        self._recorder.install()
-        self.roots.sites()  # reads `sys.path`
+        self.roots.sites()  # once, for all: it looks at the folders of `sys.path`
         self._began = Began()
+        # Last, as nothing after it can fail: who prepares once more would wrap what is wrapped.
+        self._recorder.install()
         return self._began
 
     def start(self) -> None:

@@ -1,8 +1,8 @@
 """Which code has started in this process since the import began, where Python can tell.
 
 From 3.12 on ``sys.monitoring`` reports each code object once. CPython 3.11 specializes code that
-has started eight times, and counts down to that in the code object itself (``co_warmup``, beside
-``co_flags`` in ``Include/cpython/code.h``): what still has the whole way to go never started. The
+has started or looped eight times, and counts that in the code object itself (``co_warmup``, beside
+``co_flags`` in ``Include/cpython/code.h``): where nothing has been counted, it never started. The
 counter has no name in Python, so where it lies is checked before it is believed.
 """
 
@@ -71,7 +71,10 @@ class Starts:
         return is_ours and monitoring.get_events(self._tool) == monitoring.events.PY_START
 
     def includes(self, code: CodeType) -> bool:
-        """Whether this code has started, or other code from the same place."""
+        """Whether this code has started; from 3.12 on also, whether other code of its place has.
+
+        For 3.11 only this object counts, so ask about files of which one copy was loaded.
+        """
         if self._tool is None:
             return _counter(code) != self._fresh
         while self._codes:
