@@ -273,18 +273,25 @@ fn ask(
     let set: Vec<Override> = options.overrides.iter().map(parse).collect::<Result<_, _>>()?;
     let overrides = Overrides::new(&params, &set)?;
 
-    let answer = match declared {
+    let interpreter = python.python;
+    let mut answer = match declared {
         None => from_python_file(project, &overrides, python, params)?,
         Some(stages) => from_yaml(project, stages, &overrides, python, params)?,
     };
+    // Only now is it known which stages there are: an override of none must not pass in silence,
+    // and one of a stage with dots in its name must not pass for one of another.
+    let stages = || answer.0.stages.iter().map(|stage| &stage.name);
+    let parsed = options.overrides.iter().map(|text| Override::parse(text, stages()));
+    let parsed: Vec<Override> = parsed.collect::<Result<_, _>>()?;
+    if parsed != set {
+        let overrides = Overrides::new(&answer.1, &parsed)?;
+        let python = Asked { python: interpreter, helper: None };
+        answer = from_python_file(project, &overrides, python, answer.1)?;
+    }
     let (mut remembered, params) = answer;
     remembered.question = question;
     for (stage, code) in remembered.stages.iter().zip(&mut remembered.codes) {
         code.manifest = with_declared_parts(stage, std::mem::take(&mut code.manifest));
-    }
-    // Only now is it known which stages there are: an override of none must not pass in silence.
-    for text in &options.overrides {
-        Override::parse(text, remembered.stages.iter().map(|stage| &stage.name))?;
     }
     if remembered.stages.is_empty() {
         let file = project.project.definition.file();

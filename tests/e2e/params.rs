@@ -181,6 +181,27 @@ fn an_override_of_no_stage_is_told() {
 }
 
 #[test]
+fn names_of_stages_may_have_dots() {
+    let project = project().file(
+        "pipeline.py",
+        r#"
+from pivot import Pipeline
+
+def train(out, rate):
+    with open(out, "w") as file:
+        file.write(str(rate))
+
+for rate in (0.1, 0.3):
+    Pipeline().add_stage(train, f"train@{rate}", outs=[f"{rate}.txt"], params={"rate": rate})
+"#,
+    );
+    project.pivot("run -S train@0.1.rate=0.5").succeeds();
+    assert_eq!([project.read("0.1.txt"), project.read("0.3.txt")], ["0.5", "0.3"]);
+    project.pivot("run -S train@0.3.speed=7").exits(1).says("`speed`");
+    project.pivot("run -S train@0.2.rate=7").exits(1).says("there is no stage `train@0");
+}
+
+#[test]
 fn a_value_that_the_model_refuses_is_named_with_its_line() {
     let project = pydantic_project().file(
         "params.yaml",
