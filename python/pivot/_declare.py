@@ -287,7 +287,7 @@ class Pipeline:
         code_deps: CodeDeps = (),
     ) -> None:
         """Declare ``func`` as a stage; the arguments are those of ``stage``."""
-        if _is_unwanted(name):
+        if _is_unwanted(name):  # before its place is looked for: there may be thousands
             return
         place = _frame_place(sys._getframe(1))
         arguments = {

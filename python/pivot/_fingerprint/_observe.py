@@ -21,6 +21,7 @@ from ._arrivals import Arrivals
 from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 from ._record import Recorder
 from ._roots import Roots
+from ._starts import report_starts
 
 __all__ = ["Observer"]
 
@@ -44,42 +45,26 @@ class Observer:
     def begin(self) -> None:
         """Start to watch."""
         self._later = self._arrivals.since()
-        monitoring = getattr(sys, "monitoring", None)
-        if monitoring is None:
-            return
         if self._tool is not None:
             # Code that ran during the import is reported again when it runs in the stage.
             self.codes.clear()
-            monitoring.restart_events()
+            sys.monitoring.restart_events()  # type: ignore[attr-defined]
             return
-        for tool in (4, 3):
-            try:
-                monitoring.use_tool_id(tool, "pivot")
-            except ValueError:
-                continue
-            self._tool = tool
-            break
-        else:
+        self._tool = report_starts(self._started)
+
+    def _started(self, code: CodeType) -> None:
+        if not self.roots.is_user(code.co_filename):
             return
-        is_user, codes, disable = self.roots.is_user, self.codes, monitoring.DISABLE
-
-        def started(code: CodeType, offset: int) -> object:
-            del offset
-            if is_user(code.co_filename):
-                codes.append(code)
-                if self.recorder.children.is_child():  # there the list is a copy
-                    name = code.co_qualname  # type: ignore[attr-defined]
-                    told = {
-                        "file": self.roots.relative(code.co_filename),
-                        "name": name,
-                        "line": code.co_firstlineno,
-                        "token": _covered.token(code, self.roots.relative),
-                    }
-                    self.recorder.children.tell("code", name, told)
-            return disable
-
-        monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
-        monitoring.set_events(self._tool, monitoring.events.PY_START)
+        self.codes.append(code)
+        if self.recorder.children.is_child():  # there the list is a copy
+            name: str = code.co_qualname  # type: ignore[attr-defined]
+            told = {
+                "file": self.roots.relative(code.co_filename),
+                "name": name,
+                "line": code.co_firstlineno,
+                "token": _covered.token(code, self.roots.relative),
+            }
+            self.recorder.children.tell("code", name, told)
 
     def end(self) -> None:
         """Stop watching."""

@@ -9,12 +9,13 @@ counter has no name in Python, so where it lies is checked before it is believed
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
 from ._own_builtins import OWN_BUILTINS as __builtins__  # noqa: F401, N811 - see there
 
-__all__ = ["Starts"]
+__all__ = ["Starts", "report_starts"]
 
 _TOOLS = (4, 3)
 _FLAGS, _COUNTER, _ARGUMENTS = 48, 52, 56  # bytes into a code object: int, short, int
@@ -39,28 +40,9 @@ class Starts:
 
     def begin(self) -> None:
         """Start to watch."""
-        monitoring = getattr(sys, "monitoring", None)
-        if monitoring is None:
+        self._tool = report_starts(self._codes.append)
+        if self._tool is None:
             self._fresh = _fresh_counter()
-            return
-        for tool in _TOOLS:
-            try:
-                monitoring.use_tool_id(tool, "pivot")
-            except ValueError:
-                continue
-            self._tool = tool
-            break
-        else:
-            return
-        note, disable = self._codes.append, monitoring.DISABLE
-
-        def started(code: CodeType, offset: int) -> object:
-            del offset
-            note(code)
-            return disable
-
-        monitoring.register_callback(self._tool, monitoring.events.PY_START, started)
-        monitoring.set_events(self._tool, monitoring.events.PY_START)
 
     def is_complete(self) -> bool:
         """Whether everything was seen: nobody has switched it off."""
@@ -80,6 +62,32 @@ class Starts:
         while self._codes:
             self._places.add(_place(self._codes.pop()))
         return _place(code) in self._places
+
+
+def report_starts(note: Callable[[CodeType], object]) -> int | None:
+    """Has each code object reported when it starts for the first time; the tool that does it.
+
+    None before Python 3.12, and where others have taken the tools that are free.
+    """
+    monitoring: Any = getattr(sys, "monitoring", None)
+    if monitoring is None:
+        return None
+    disable, event = monitoring.DISABLE, monitoring.events.PY_START
+
+    def started(code: CodeType, offset: int) -> object:
+        del offset
+        note(code)
+        return disable
+
+    for tool in _TOOLS:
+        try:
+            monitoring.use_tool_id(tool, "pivot")
+        except ValueError:
+            continue
+        monitoring.register_callback(tool, event, started)
+        monitoring.set_events(tool, event)
+        return tool
+    return None
 
 
 def _place(code: CodeType) -> tuple[str, int, str]:

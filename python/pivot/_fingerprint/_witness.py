@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from ._hashing import content_hash
@@ -31,8 +30,10 @@ _VOLATILE = frozenset({"_", "OLDPWD", "PWD", "SHLVL"})
 class Began:
     """The state of the process before any user code ran."""
 
+    time_ns: int
+    """When recording began."""
+
     def __init__(self) -> None:
-        self.time_ns = time.time_ns()
         self.environment = {os.fsdecode(k): os.fsdecode(v) for k, v in _raw_environment().items()}
         self.path = list(sys.path)
         self.folder = os.getcwd()
