@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::object_id::ObjectId;
 
 /// The identity of a file or directory: what its bytes are and what it takes to restore it.
+///
+/// To keep one for later, write it down with serde. Of a directory the `id` is enough:
+/// [`Cache::manifest`](crate::Cache::manifest) has the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Content {
     /// The hash of a file's bytes, or of the bytes of a directory's manifest.

@@ -71,6 +71,9 @@ impl<'s> Workspace<'s> {
 
     /// What lies at `path`; `None` if nothing does. A symbolic link stands for what it leads to.
     ///
+    /// Looking and storing is possible outside of the root as well, [restoring](Workspace::restore)
+    /// is not.
+    ///
     /// # Errors
     ///
     /// If it has to be read and cannot be, if it changes while it is read, or if it is neither a file
