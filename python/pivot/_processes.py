@@ -56,8 +56,8 @@ def flush_files() -> None:
     # Few types, many objects: each type is asked once. By its id, as a metaclass may say anything
     # about equality.
     kinds = {id(kind): kind for kind in map(type, objects)}
-    kinds = {number for number, kind in kinds.items() if _is_file(kind)}
-    for file in [item for item in objects if id(type(item)) in kinds] if kinds else ():
+    of_files = {number for number, kind in kinds.items() if _is_file(kind)}
+    for file in [item for item in objects if id(type(item)) in of_files] if of_files else ():
         with contextlib.suppress(BaseException):  # one broken file keeps none of the others back
             if not file.closed and file.writable():
                 file.flush()

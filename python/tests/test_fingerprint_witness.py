@@ -208,6 +208,13 @@ class WitnessTest(RecordTestCase):
 
 
 class ObservationTest(RecordTestCase):
+    def test_a_module_may_have_anything_for_a_file(self) -> None:
+        self.pipeline("import lib\n\n\ndef work():\n    lib.f()\n")
+        self.write("lib.py", "__file__ = ['no', 'name']\n\n\ndef f():\n    pass\n")
+        found = self.record(observe=True)
+        if found["complete"]:
+            self.assertEqual({entry["name"] for entry in found["code"]}, {"work", "f"})
+
     def test_what_a_run_did_is_told_without_the_import(self) -> None:
         self.pipeline(
             """

@@ -166,7 +166,7 @@ class Observer:
         # The user's came since, but for those that Python itself imports at its start.
         for names in (self._arrivals.names(), sys.modules):
             files = ((getattr(sys.modules.get(n), "__file__", None), n) for n in list(names))
-            found = {file: name for file, name in files if file in wanted}
+            found = {file: n for file, n in files if isinstance(file, str) and file in wanted}
             if len(found) == len(wanted):
                 break
         return found
